@@ -1,0 +1,1 @@
+//! The engine: an immutable model and sessions, one timeline each.

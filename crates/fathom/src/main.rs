@@ -1,0 +1,17 @@
+//! The `fathom` program: one subcommand per file in `commands`.
+
+mod commands;
+
+use clap::Parser;
+
+/// Run DeepSeek-V4 models on hardware people own.
+#[derive(Parser)]
+#[command(name = "fathom", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+fn main() -> std::process::ExitCode {
+    commands::run(Cli::parse().command)
+}

@@ -1,0 +1,1 @@
+//! Number formats and all arithmetic of the V4 forward pass; the only crate with unsafe code.

@@ -1,0 +1,1 @@
+//! The DeepSeek-V4 forward pass over a mapped checkpoint.

@@ -1,0 +1,1 @@
+//! HTTP: the chat completions wire over the engine.
