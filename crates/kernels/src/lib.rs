@@ -1,3 +1,9 @@
 //! Number formats and all arithmetic of the V4 forward pass; the only crate with unsafe code.
 
+pub mod formats;
+pub mod isa;
+mod lanes;
 pub mod mapping;
+pub mod matmul;
+pub mod matrix;
+pub mod team;

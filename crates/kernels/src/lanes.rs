@@ -1,0 +1,114 @@
+//! Sixteen-lane arithmetic: the shape of every reduction in Fathom.
+//!
+//! A sum over n values keeps sixteen partial sums, lane j taking values j, j+16, j+32 …, and combines them by one tree
+//! (j with j+8, then +4, +2, +1). The order depends on n alone, so neither the instruction set, the number of threads
+//! nor the company a row keeps can change a bit of it.
+
+/// Lanes in flight: one AVX-512 register, two AVX2 registers.
+pub(crate) const LANES: usize = 16;
+
+/// Combines sixteen partial sums by the fixed tree.
+#[inline(always)]
+pub(crate) fn combine(mut lanes: [f32; LANES]) -> f32 {
+    for width in [8, 4, 2, 1] {
+        for j in 0..width {
+            lanes[j] += lanes[j + width];
+        }
+    }
+    lanes[0]
+}
+
+/// Σ f(i) over `0..n`, lane by lane; `f` returns the pair whose product is added.
+#[inline(always)]
+pub(crate) fn sum_products(n: usize, f: impl Fn(usize) -> (f32, f32)) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let whole = n - n % LANES;
+    for base in (0..whole).step_by(LANES) {
+        for (j, lane) in lanes.iter_mut().enumerate() {
+            let (a, b) = f(base + j);
+            *lane = a.mul_add(b, *lane);
+        }
+    }
+    for i in whole..n {
+        let (a, b) = f(i);
+        lanes[i - whole] = a.mul_add(b, lanes[i - whole]);
+    }
+    combine(lanes)
+}
+
+/// Σ x².
+#[inline(always)]
+pub(crate) fn sum_squares(x: &[f32]) -> f32 {
+    sum_products(x.len(), |i| (x[i], x[i]))
+}
+
+/// Σ x.
+#[inline(always)]
+pub(crate) fn sum(x: &[f32]) -> f32 {
+    sum_products(x.len(), |i| (x[i], 1.0))
+}
+
+/// e^x to about one unit in the last place, from fused multiply-adds alone: the same bits on every machine, and
+/// vectorisable, which a call into the C library is neither. Underflows to 0 below −87.34 and overflows to ∞ above
+/// 88.72; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // Adding 1.5·2^23 rounds to an integer and leaves it in the low bits.
+    const MAGIC: f32 = 12_582_912.0;
+    let clamped = x.clamp(-87.34, 88.73);
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, MAGIC);
+    let n = shifted - MAGIC;
+    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, clamped));
+    // Minimax polynomial of (e^r − 1 − r) / r² on |r| ≤ ln2/2.
+    let mut p = 1.987_569_2e-4f32;
+    p = p.mul_add(r, 1.398_2e-3);
+    p = p.mul_add(r, 8.333_452e-3);
+    p = p.mul_add(r, 4.166_579_6e-2);
+    p = p.mul_add(r, 1.666_666_5e-1);
+    p = p.mul_add(r, 0.5);
+    let y = (p * r).mul_add(r, r) + 1.0;
+    // 2^n in two factors, so that results near the ends of the range neither overflow nor flush early.
+    let half = (n as i32) >> 1;
+    let rest = n as i32 - half;
+    let power = |k: i32| f32::from_bits(((k + 127) as u32) << 23);
+    let value = y * power(half) * power(rest);
+    if x.is_nan() {
+        x
+    } else if x < -87.34 {
+        0.0
+    } else if x > 88.73 {
+        f32::INFINITY
+    } else {
+        value
+    }
+}
+
+/// 1 / (1 + e^−x).
+#[inline(always)]
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_two_units_in_the_last_place() {
+        let mut worst = 0.0f64;
+        for i in -873_000..887_000 {
+            let x = i as f32 * 1e-4;
+            let exact = (x as f64).exp();
+            let ulp = (exact as f32).next_up() as f64 - exact as f32 as f64;
+            worst = worst.max((exp(x) as f64 - exact).abs() / ulp);
+        }
+        assert!(worst < 2.0, "worst error {worst} ulp");
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(-1000.0), 0.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(1000.0), f32::INFINITY);
+        assert!(exp(f32::NAN).is_nan());
+    }
+}

@@ -1,0 +1,135 @@
+//! The AVX-512 versions of the dot tile and of weight decoding.
+
+use std::arch::x86_64::*;
+
+use super::{Operand, TILE};
+use crate::formats::{e2m1, ue8m0};
+use crate::lanes::LANES;
+use crate::matrix::{Elements, FP8_BLOCK, Matrix};
+
+/// See [`super::dots`]: sixteen accumulators, one for each pair of rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn dots(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE]; TILE]) {
+    match (x.rows, w.rows) {
+        (4, 4) => tile::<4, 4>(w, x, k, out),
+        (1, 4) => tile::<1, 4>(w, x, k, out),
+        _ => {
+            for i in 0..x.rows {
+                for j in 0..w.rows {
+                    let mut one = [[0.0; TILE]; TILE];
+                    let x = Operand { data: &x.data[i * x.stride..], stride: x.stride, rows: 1 };
+                    let w = Operand { data: &w.data[j * w.stride..], stride: w.stride, rows: 1 };
+                    tile::<1, 1>(&w, &x, k, &mut one);
+                    out[i][j] = one[0][0];
+                }
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+fn tile<const X: usize, const W: usize>(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE]; TILE]) {
+    let xs: [&[f32]; X] = std::array::from_fn(|i| &x.data[i * x.stride..][..k]);
+    let ws: [&[f32]; W] = std::array::from_fn(|j| &w.data[j * w.stride..][..k]);
+    let mut sums = [[_mm512_setzero_ps(); W]; X];
+    let mut at = 0;
+    while at < k {
+        let mask = if k - at >= LANES { 0xFFFF } else { (1u16 << (k - at)) - 1 };
+        // SAFETY: every slice has k elements; lanes at or beyond k are masked off and not read.
+        let load = |row: &[f32]| unsafe { _mm512_maskz_loadu_ps(mask, row.as_ptr().add(at)) };
+        let mut wv = [_mm512_setzero_ps(); W];
+        for j in 0..W {
+            wv[j] = load(ws[j]);
+        }
+        for i in 0..X {
+            let xv = load(xs[i]);
+            for j in 0..W {
+                sums[i][j] = _mm512_fmadd_ps(xv, wv[j], sums[i][j]);
+            }
+        }
+        at += LANES;
+    }
+    for i in 0..X {
+        for j in 0..W {
+            out[i][j] = combine(sums[i][j]);
+        }
+    }
+}
+
+/// The tree of [`crate::lanes::combine`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+fn combine(v: __m512) -> f32 {
+    let eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
+    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+}
+
+/// See [`Matrix::decode`]; `out.len()` is a multiple of 32.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
+pub(super) fn decode(matrix: &Matrix<'_>, row: usize, from: usize, out: &mut [f32]) {
+    let start = row * matrix.cols + from;
+    match matrix.elements {
+        Elements::F32(_) => matrix.decode(row, from, out),
+        Elements::Bf16(bytes) => {
+            let bytes = &bytes[start * 2..][..out.len() * 2];
+            for (out, bytes) in out.chunks_exact_mut(LANES).zip(bytes.chunks_exact(2 * LANES)) {
+                // SAFETY: 32 bytes are read and 16 floats written, the lengths of the two chunks.
+                unsafe {
+                    let half = _mm256_loadu_si256(bytes.as_ptr().cast());
+                    let wide = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half));
+                    _mm512_storeu_ps(out.as_mut_ptr(), _mm512_castsi512_ps(wide));
+                }
+            }
+        }
+        Elements::Fp8 { codes, scales } => {
+            let across = matrix.cols.div_ceil(FP8_BLOCK);
+            let first_block = row / FP8_BLOCK * across + from / FP8_BLOCK;
+            let codes = &codes[start..][..out.len()];
+            for (block, (out, codes)) in out.chunks_mut(FP8_BLOCK).zip(codes.chunks(FP8_BLOCK)).enumerate() {
+                // E4M3 moved into the exponent and mantissa fields of binary16 is 2^-8 of its value, subnormals
+                // included, and the machine widens binary16 exactly. The scale's product is exact in any order.
+                let scale = _mm512_set1_ps(scales.get(first_block + block));
+                let bias = _mm512_set1_ps(256.0);
+                for (out, codes) in out.chunks_exact_mut(LANES).zip(codes.chunks_exact(LANES)) {
+                    // SAFETY: 16 bytes are read and 16 floats written, the lengths of the two chunks.
+                    unsafe {
+                        let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(codes.as_ptr().cast()));
+                        let magnitude = _mm256_and_si256(wide, _mm256_set1_epi16(0x7F));
+                        let sign = _mm256_slli_epi16::<8>(_mm256_xor_si256(wide, magnitude));
+                        let nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7F));
+                        let half = _mm256_or_si256(_mm256_slli_epi16::<7>(magnitude), sign);
+                        let half = _mm256_mask_mov_epi16(half, nan, _mm256_set1_epi16(0x7E00));
+                        let value = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtph_ps(half), bias), scale);
+                        _mm512_storeu_ps(out.as_mut_ptr(), value);
+                    }
+                }
+            }
+        }
+        Elements::Fp4 { codes, scales } => {
+            let codes = &codes[start / 2..][..out.len() / 2];
+            let scales = &scales[start / e2m1::GROUP..][..out.len() / e2m1::GROUP];
+            // SAFETY: the table has sixteen elements.
+            let table = unsafe { _mm512_loadu_ps(e2m1::VALUES.as_ptr()) };
+            let low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+            let high = _mm512_set_epi32(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8);
+            let groups = out.chunks_exact_mut(e2m1::GROUP).zip(codes.chunks_exact(e2m1::GROUP / 2)).zip(scales);
+            for ((out, codes), &scale) in groups {
+                let scale = _mm512_set1_ps(ue8m0::value(scale));
+                // SAFETY: 16 bytes are read and 32 floats written, the lengths of the two chunks.
+                unsafe {
+                    // The table look-up uses the low four bits of each index and ignores the rest.
+                    let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(codes.as_ptr().cast()));
+                    let even = _mm512_permutexvar_ps(bytes, table);
+                    let odd = _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(bytes), table);
+                    let first = _mm512_mul_ps(_mm512_permutex2var_ps(even, low, odd), scale);
+                    let second = _mm512_mul_ps(_mm512_permutex2var_ps(even, high, odd), scale);
+                    _mm512_storeu_ps(out.as_mut_ptr(), first);
+                    _mm512_storeu_ps(out.as_mut_ptr().add(LANES), second);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Matrix products on weights used where they lie: `y[t, r] = Σ_k x[t, k] · W[r, k]`, float32 accumulation.
+//!
+//! Weights are decoded, exactly, a tile at a time into memory that stays in the first-level cache and multiplied there.
+//! Every output is summed in one order that depends on K alone (see [`K_CHUNK`] and [`crate::lanes`]): a row gets the
+//! same bits alone, in a batch, in any chunk and from any number of threads.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use crate::formats::bf16;
+use crate::isa::{self, Isa, multiversion};
+use crate::lanes::{self, LANES};
+use crate::matrix::Matrix;
+use crate::team::{Disjoint, Team};
+
+/// Columns reduced at a time: sixteen lanes within a chunk, chunks added left to right. Part of the numeric contract.
+pub const K_CHUNK: usize = 1024;
+
+/// Weight rows decoded at a time, and the unit of sharing between threads.
+const ROW_TILE: usize = 16;
+
+/// Weight rows and input rows of one register tile.
+const TILE: usize = 4;
+
+/// One product of a group: `rows` rows of `matrix` from `first_row` on, times every row of `x`.
+pub struct Product<'a> {
+    matrix: Matrix<'a>,
+    first_row: usize,
+    rows: usize,
+    x: &'a [f32],
+    x_stride: usize,
+    x_rows: usize,
+    y: Disjoint<'a, f32>,
+    y_stride: usize,
+    round_to_bf16: bool,
+}
+
+impl<'a> Product<'a> {
+    /// The whole matrix. `x` is `[t, cols]`, `y` is `[t, rows]`.
+    ///
+    /// # Panics
+    /// When the shapes do not fit together.
+    pub fn new(matrix: Matrix<'a>, x: &'a [f32], y: &'a mut [f32]) -> Self {
+        let t = x.len() / matrix.cols;
+        assert_eq!(x.len(), t * matrix.cols, "x is [t, {}]", matrix.cols);
+        assert_eq!(y.len(), t * matrix.rows, "y is [{t}, {}]", matrix.rows);
+        Self {
+            matrix,
+            first_row: 0,
+            rows: matrix.rows,
+            x,
+            x_stride: matrix.cols,
+            x_rows: t,
+            y: Disjoint::new(y),
+            y_stride: matrix.rows,
+            round_to_bf16: false,
+        }
+    }
+
+    /// The products of a block-diagonal matrix with `groups` blocks (the grouped output projection, spec §5.4):
+    /// `matrix` is `[groups · r, cols]`, `x` is `[t, groups · cols]`, `y` is `[t, groups · r]`.
+    ///
+    /// # Panics
+    /// When the shapes do not fit together.
+    pub fn block_diagonal(
+        matrix: Matrix<'a>,
+        groups: usize,
+        x: &'a [f32],
+        y: &'a mut [f32],
+    ) -> impl Iterator<Item = Self> {
+        let (cols, rows) = (matrix.cols, matrix.rows / groups);
+        let t = x.len() / (groups * cols);
+        assert_eq!(matrix.rows, groups * rows);
+        assert_eq!(x.len(), t * groups * cols, "x is [t, {groups} · {cols}]");
+        assert_eq!(y.len(), t * groups * rows, "y is [{t}, {groups} · {rows}]");
+        let out = Disjoint::new(y);
+        (0..groups).map(move |group| Self {
+            matrix,
+            first_row: group * rows,
+            rows,
+            x: &x[group * cols..],
+            x_stride: groups * cols,
+            x_rows: t,
+            // `first_row` is also where the group's outputs lie in a row of `y`.
+            y: out,
+            y_stride: groups * rows,
+            round_to_bf16: false,
+        })
+    }
+
+    /// Rounds each output once to BF16, as the published low-precision path does (spec §9.4).
+    #[must_use]
+    pub fn rounded(mut self, round: bool) -> Self {
+        self.round_to_bf16 = round;
+        self
+    }
+
+    fn tiles(&self) -> usize {
+        self.rows.div_ceil(ROW_TILE)
+    }
+}
+
+/// Computes a group of products together, sharing out all their rows at once.
+pub fn multiply<'a>(team: &mut Team, products: &[Product<'a>]) {
+    multiply_with(isa::detected(), team, products);
+}
+
+pub(crate) fn multiply_with<'a>(isa: Isa, team: &mut Team, products: &[Product<'a>]) {
+    for product in products {
+        product.matrix.assert_well_formed();
+    }
+    let items = products.iter().map(Product::tiles).sum();
+    team.run(items, |item, scratch| {
+        let mut tile = item;
+        let mut products = products.iter();
+        let product = loop {
+            let Some(product) = products.next() else { return };
+            if tile < product.tiles() {
+                break product;
+            }
+            tile -= product.tiles();
+        };
+        let first = tile * ROW_TILE;
+        let rows = ROW_TILE.min(product.rows - first);
+        let [weights] = scratch.floats([ROW_TILE * K_CHUNK]);
+        multiply_tile(isa, product, first, rows, weights);
+    });
+}
+
+/// Rows `first .. first + rows` of one product (counted within the product), all inputs.
+fn multiply_tile(isa: Isa, product: &Product<'_>, first: usize, rows: usize, weights: &mut [f32]) {
+    let cols = product.matrix.cols;
+    let row_in_matrix = product.first_row + first;
+    for from in (0..cols).step_by(K_CHUNK) {
+        let k = K_CHUNK.min(cols - from);
+        for row in 0..rows {
+            decode(isa, &product.matrix, row_in_matrix + row, from, &mut weights[row * K_CHUNK..][..k]);
+        }
+        for t in (0..product.x_rows).step_by(TILE) {
+            let x_tile = TILE.min(product.x_rows - t);
+            for row in (0..rows).step_by(TILE) {
+                let w_tile = TILE.min(rows - row);
+                let mut sums = [[0.0f32; TILE]; TILE];
+                dots(
+                    isa,
+                    &Operand { data: &weights[row * K_CHUNK..], stride: K_CHUNK, rows: w_tile },
+                    &Operand { data: &product.x[t * product.x_stride + from..], stride: product.x_stride, rows: x_tile },
+                    k,
+                    &mut sums,
+                );
+                for (i, sums) in sums.iter().enumerate().take(x_tile) {
+                    // SAFETY: these outputs belong to this tile of this product alone; groups of a block-diagonal
+                    // product differ in `first_row`, which is where their outputs start.
+                    let out = unsafe {
+                        let group = if product.y_stride == product.rows { 0 } else { product.first_row };
+                        product.y.part((t + i) * product.y_stride + group + first + row, w_tile)
+                    };
+                    for (y, &sum) in out.iter_mut().zip(sums) {
+                        *y = if from == 0 { sum } else { *y + sum };
+                        if product.round_to_bf16 && from + k == cols {
+                            *y = bf16::round(*y);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Up to [`TILE`] rows of a float32 matrix.
+#[derive(Clone, Copy)]
+pub(crate) struct Operand<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) stride: usize,
+    pub(crate) rows: usize,
+}
+
+impl Operand<'_> {
+    fn row(&self, row: usize, k: usize) -> &[f32] {
+        &self.data[row * self.stride..][..k]
+    }
+}
+
+/// `out[i][j] = Σ_k x[i][k] · w[j][k]` over one chunk of at most [`K_CHUNK`] columns.
+#[inline]
+pub(crate) fn dots(isa: Isa, w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE]; TILE]) {
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 {
+        // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the features.
+        unsafe { avx512::dots(w, x, k, out) };
+        return;
+    }
+    dots_portable(isa, w, x, k, out);
+}
+
+fn dots_body(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE]; TILE]) {
+    for i in 0..x.rows {
+        for j in 0..w.rows {
+            let (x, w) = (x.row(i, k), w.row(j, k));
+            out[i][j] = lanes::sum_products(k, |k| (x[k], w[k]));
+        }
+    }
+}
+
+multiversion! {
+    /// The scalar twin of the vector kernel, compiled for each instruction set.
+    fn dots_portable = dots_body(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE]; TILE])
+}
+
+/// See [`Matrix::decode`].
+pub(crate) fn decode(isa: Isa, matrix: &Matrix<'_>, row: usize, from: usize, out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 && out.len().is_multiple_of(2 * LANES) {
+        // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the features.
+        unsafe { avx512::decode(matrix, row, from, out) };
+        return;
+    }
+    matrix.decode(row, from, out);
+}
+
+/// `scores[i][r] = Σ_k q[i][k] · rows[r][k]` for float32 rows: `q` is `[heads, width]`, `rows` is `[n, width]`, and
+/// `scores` is written at `[i · stride + r]`. `width` is at most [`K_CHUNK`].
+pub(crate) fn score_rows(isa: Isa, q: &[f32], rows: &[f32], width: usize, scores: &mut [f32], stride: usize) {
+    let (heads, n) = (q.len() / width, rows.len() / width);
+    debug_assert!(width <= K_CHUNK);
+    for i in (0..heads).step_by(TILE) {
+        let x = Operand { data: &q[i * width..], stride: width, rows: TILE.min(heads - i) };
+        for r in (0..n).step_by(TILE) {
+            let w = Operand { data: &rows[r * width..], stride: width, rows: TILE.min(n - r) };
+            let mut sums = [[0.0f32; TILE]; TILE];
+            dots(isa, &w, &x, width, &mut sums);
+            for (a, sums) in sums.iter().enumerate().take(x.rows) {
+                scores[(i + a) * stride + r..][..w.rows].copy_from_slice(&sums[..w.rows]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
