@@ -1,9 +1,13 @@
 //! Number formats and all arithmetic of the V4 forward pass; the only crate with unsafe code.
 
 pub mod formats;
+pub mod hyper;
 pub mod isa;
 mod lanes;
 pub mod mapping;
 pub mod matmul;
 pub mod matrix;
+pub mod norm;
+pub mod quant;
+pub mod rope;
 pub mod team;

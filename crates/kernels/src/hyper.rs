@@ -1,0 +1,276 @@
+//! Manifold-constrained hyper-connections (spec §5.2, §5.3, §5.7): how a sublayer reads from the residual streams and
+//! writes back to them. All float32.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::formats::bf16;
+use crate::isa::{self, multiversion};
+use crate::lanes::{self, sigmoid};
+use crate::team::{Disjoint, Team};
+
+/// Sizes and constants shared by every site.
+#[derive(Clone, Copy, Debug)]
+pub struct HyperShape {
+    /// Residual streams, `n`.
+    pub streams: usize,
+    /// Width of a stream, `d`.
+    pub width: usize,
+    /// Column passes of the Sinkhorn iteration.
+    pub sinkhorn_iters: usize,
+    /// Epsilon of offsets and denominators (`hc_eps`).
+    pub eps: f32,
+    /// Epsilon of the root mean square (`rms_norm_eps`).
+    pub norm_eps: f32,
+    /// Whether results are rounded to BF16.
+    pub round: bool,
+}
+
+impl HyperShape {
+    /// Outputs of a site's projection: pre, post and comb.
+    pub fn mix_width(&self) -> usize {
+        (2 + self.streams) * self.streams
+    }
+}
+
+/// Learned constants of one site; the projection `fn` is applied by the caller.
+#[derive(Clone, Debug)]
+pub struct HyperSite {
+    /// `[(2 + n) · n]`.
+    pub base: Vec<f32>,
+    /// For pre, post and comb.
+    pub scale: [f32; 3],
+}
+
+/// Reads a sublayer's input from the streams and works out how its output will be written.
+///
+/// `x` is `[t, n · d]`; `mix` is `[t, (2 + n) · n]` and holds `fn · x` on entry, and on return pre, post and the
+/// doubly-stochastic comb; `u` is `[t, d]`.
+pub fn read(team: &mut Team, shape: HyperShape, site: &HyperSite, x: &[f32], mix: &mut [f32], u: &mut [f32]) {
+    let isa = isa::detected();
+    let (full, width, mixes) = (shape.streams * shape.width, shape.width, shape.mix_width());
+    let rows = x.len() / full;
+    assert_eq!((mix.len(), u.len()), (rows * mixes, rows * width));
+    let (mix, u) = (Disjoint::new(mix), Disjoint::new(u));
+    team.run(rows, |row, _| {
+        // SAFETY: each item owns its row of both outputs.
+        let (mix, u) = unsafe { (mix.part(row * mixes, mixes), u.part(row * width, width)) };
+        let x = &x[row * full..][..full];
+        scale_by_rms(isa, mix, x, shape.norm_eps);
+        weights(mix, shape, site);
+        blend(isa, u, &mix[..shape.streams], x, shape.round);
+    });
+}
+
+/// Writes a sublayer's output `y` `[t, d]` back: stream j becomes `post_j · y + Σ_i comb_ij · x_i`, `x` being the
+/// streams before the sublayer. Returns whether everything written is finite.
+pub fn write(team: &mut Team, shape: HyperShape, mix: &[f32], y: &[f32], x: &mut [f32]) -> bool {
+    let isa = isa::detected();
+    let (n, width, mixes) = (shape.streams, shape.width, shape.mix_width());
+    let rows = y.len() / width;
+    assert_eq!((mix.len(), x.len()), (rows * mixes, rows * n * width));
+    let streams = Disjoint::new(x);
+    let finite = AtomicBool::new(true);
+    team.run(rows, |row, scratch| {
+        // SAFETY: each item owns its row.
+        let x = unsafe { streams.part(row * n * width, n * width) };
+        let [before] = scratch.floats([n * width]);
+        before.copy_from_slice(x);
+        let (post, comb) = mix[row * mixes + n..][..n + n * n].split_at(n);
+        let y = &y[row * width..][..width];
+        let mut row_is_finite = true;
+        for (j, stream) in x.chunks_exact_mut(width).enumerate() {
+            row_is_finite &= write_stream(isa, stream, y, post[j], comb, j, before, shape.round);
+        }
+        if !row_is_finite {
+            finite.store(false, Ordering::Relaxed);
+        }
+    });
+    finite.into_inner()
+}
+
+/// Blends the streams into one for the output head (spec §5.7): weights `sigmoid(z · scale + base) + eps`, no Sinkhorn.
+/// `z` is `[t, n]` and holds `hc_head_fn · x` on entry; `out` is `[t, d]`.
+pub fn read_head(
+    team: &mut Team,
+    shape: HyperShape,
+    base: &[f32],
+    scale: f32,
+    x: &[f32],
+    z: &mut [f32],
+    out: &mut [f32],
+) {
+    let isa = isa::detected();
+    let (n, width) = (shape.streams, shape.width);
+    let rows = x.len() / (n * width);
+    assert_eq!((z.len(), out.len(), base.len()), (rows * n, rows * width, n));
+    let (z, out) = (Disjoint::new(z), Disjoint::new(out));
+    team.run(rows, |row, _| {
+        // SAFETY: each item owns its row of both outputs.
+        let (z, out) = unsafe { (z.part(row * n, n), out.part(row * width, width)) };
+        let x = &x[row * n * width..][..n * width];
+        scale_by_rms(isa, z, x, shape.norm_eps);
+        for (z, &base) in z.iter_mut().zip(base) {
+            *z = sigmoid(*z * scale + base) + shape.eps;
+        }
+        blend(isa, out, z, x, shape.round);
+    });
+}
+
+multiversion! {
+    fn scale_by_rms = scale_by_rms_body(z: &mut [f32], x: &[f32], eps: f32)
+}
+
+#[inline(always)]
+fn scale_by_rms_body(z: &mut [f32], x: &[f32], eps: f32) {
+    let scale = 1.0 / (lanes::sum_squares(x) / x.len() as f32 + eps).sqrt();
+    z.iter_mut().for_each(|z| *z *= scale);
+}
+
+multiversion! {
+    fn blend = blend_body(out: &mut [f32], weights: &[f32], x: &[f32], round: bool)
+}
+
+#[inline(always)]
+fn blend_body(out: &mut [f32], weights: &[f32], x: &[f32], round: bool) {
+    out.fill(0.0);
+    for (&weight, x) in weights.iter().zip(x.chunks_exact(out.len())) {
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = weight.mul_add(x, *out);
+        }
+    }
+    if round {
+        out.iter_mut().for_each(|x| *x = bf16::round(*x));
+    }
+}
+
+multiversion! {
+    fn write_stream = write_stream_body(
+        out: &mut [f32], y: &[f32], post: f32, comb: &[f32], j: usize, before: &[f32], round: bool,
+    ) -> bool
+}
+
+#[inline(always)]
+fn write_stream_body(
+    out: &mut [f32],
+    y: &[f32],
+    post: f32,
+    comb: &[f32],
+    j: usize,
+    before: &[f32],
+    round: bool,
+) -> bool {
+    let width = out.len();
+    let n = before.len() / width;
+    for (out, &y) in out.iter_mut().zip(y) {
+        *out = post * y;
+    }
+    for (i, x) in before.chunks_exact(width).enumerate() {
+        // Transposed: the sum runs over the first index (spec §5.3).
+        let weight = comb[i * n + j];
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = weight.mul_add(x, *out);
+        }
+    }
+    let mut worst = 0u32;
+    for out in out {
+        if round {
+            *out = bf16::round(*out);
+        }
+        // All exponent bits set means infinite or NaN.
+        worst = worst.max(out.to_bits() & 0x7F80_0000);
+    }
+    worst != 0x7F80_0000
+}
+
+/// Turns scaled projections into pre, post and comb, in place (spec §5.2, steps 4 to 8).
+fn weights(z: &mut [f32], shape: HyperShape, site: &HyperSite) {
+    let (n, eps) = (shape.streams, shape.eps);
+    let [pre_scale, post_scale, comb_scale] = site.scale;
+    let (pre, rest) = z.split_at_mut(n);
+    let (post, comb) = rest.split_at_mut(n);
+    for (i, z) in pre.iter_mut().enumerate() {
+        *z = sigmoid(*z * pre_scale + site.base[i]) + eps;
+    }
+    for (i, z) in post.iter_mut().enumerate() {
+        *z = 2.0 * sigmoid(*z * post_scale + site.base[n + i]);
+    }
+    for (i, z) in comb.iter_mut().enumerate() {
+        *z = *z * comb_scale + site.base[2 * n + i];
+    }
+    for row in comb.chunks_exact_mut(n) {
+        let max = row.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
+        row.iter_mut().for_each(|x| *x = lanes::exp(*x - max));
+        let sum: f32 = row.iter().sum();
+        row.iter_mut().for_each(|x| *x = *x / sum + eps);
+    }
+    normalise_columns(comb, n, eps);
+    for _ in 1..shape.sinkhorn_iters {
+        for row in comb.chunks_exact_mut(n) {
+            let sum = row.iter().sum::<f32>() + eps;
+            row.iter_mut().for_each(|x| *x /= sum);
+        }
+        normalise_columns(comb, n, eps);
+    }
+}
+
+fn normalise_columns(comb: &mut [f32], n: usize, eps: f32) {
+    for j in 0..n {
+        let sum = (0..n).map(|i| comb[i * n + j]).sum::<f32>() + eps;
+        for i in 0..n {
+            comb[i * n + j] /= sum;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(round: bool) -> HyperShape {
+        HyperShape { streams: 4, width: 3, sinkhorn_iters: 20, eps: 1e-6, norm_eps: 1e-6, round }
+    }
+
+    /// Spec §18.1.
+    #[test]
+    fn the_sinkhorn_vector_of_the_specification() {
+        let mut z: Vec<f32> = (0..24).map(|i| if i % 2 == 0 { 0.1 } else { -0.1 } * (i + 1) as f32).collect();
+        let site = HyperSite { base: (0..24).map(|i| 0.01 * i as f32).collect(), scale: [0.5, 1.0, 2.0] };
+        weights(&mut z, shape(false), &site);
+        let expected = [
+            0.512_498_4, 0.477_516_2, 0.542_399_0, 0.457_603_1, // pre
+            1.263_624_9, 0.731_728_9, 1.362_707_5, 0.650_389_4, // post
+            0.041_722_1, 0.458_395_5, 0.041_722_1, 0.458_159_4, // comb
+            0.155_335_0, 0.344_718_1, 0.155_335_0, 0.344_611_0,
+            0.345_022_0, 0.154_923_7, 0.345_021_9, 0.155_031_4,
+            0.457_920_0, 0.041_961_6, 0.457_920_0, 0.042_197_3,
+        ];
+        for (found, expected) in z.iter().zip(expected) {
+            assert!((found - expected).abs() < 2e-6, "{found} {expected}");
+        }
+        for j in 0..4 {
+            let sum: f32 = (0..4).map(|i| z[8 + 4 * i + j]).sum();
+            assert!((sum - 0.999_999).abs() < 1e-6);
+        }
+    }
+
+    /// Trap 6 of spec §15: the mixing matrix is applied transposed.
+    #[test]
+    fn trap_06_comb_is_transposed() {
+        let mut mix = vec![0.0; 24];
+        mix[8 + 4 + 2] = 1.0; // comb[1][2]: stream 1 flows into stream 2.
+        mix[4] = 2.0; // post of stream 0.
+        let mut x: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        assert!(write(&mut Team::new(1), shape(false), &mix, &[10.0, 20.0, 30.0], &mut x));
+        assert_eq!(x, [20.0, 40.0, 60.0, 0.0, 0.0, 0.0, 3.0, 4.0, 5.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_result_that_is_not_finite_is_reported() {
+        let mut mix = vec![0.0; 24];
+        mix[4] = 1.0;
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut x = vec![0.0; 12];
+            assert!(!write(&mut Team::new(1), shape(true), &mix, &[0.0, bad, 0.0], &mut x));
+        }
+    }
+}
