@@ -48,6 +48,18 @@ pub(crate) fn sum(x: &[f32]) -> f32 {
     sum_products(x.len(), |i| (x[i], 1.0))
 }
 
+/// The largest of `x`, −∞ if there is none; NaN is passed over.
+#[inline(always)]
+pub(crate) fn max(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in x.chunks(LANES) {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = if x > *lane { x } else { *lane };
+        }
+    }
+    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
 /// e^x to about one unit in the last place, from fused multiply-adds alone: the same bits on every machine, and
 /// vectorisable, which a call into the C library is neither. Underflows to 0 below −87.34 and overflows to ∞ above
 /// 88.72; NaN stays NaN.

@@ -1,7 +1,11 @@
 //! Number formats and all arithmetic of the V4 forward pass; the only crate with unsafe code.
 
+pub mod attention;
+pub mod compress;
+pub mod experts;
 pub mod formats;
 pub mod hyper;
+pub mod indexer;
 pub mod isa;
 mod lanes;
 pub mod mapping;
@@ -10,4 +14,5 @@ pub mod matrix;
 pub mod norm;
 pub mod quant;
 pub mod rope;
+pub mod rows;
 pub mod team;

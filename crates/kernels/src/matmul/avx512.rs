@@ -89,23 +89,7 @@ pub(super) fn decode(matrix: &Matrix<'_>, row: usize, from: usize, out: &mut [f3
             let first_block = row / FP8_BLOCK * across + from / FP8_BLOCK;
             let codes = &codes[start..][..out.len()];
             for (block, (out, codes)) in out.chunks_mut(FP8_BLOCK).zip(codes.chunks(FP8_BLOCK)).enumerate() {
-                // E4M3 moved into the exponent and mantissa fields of binary16 is 2^-8 of its value, subnormals
-                // included, and the machine widens binary16 exactly. The scale's product is exact in any order.
-                let scale = _mm512_set1_ps(scales.get(first_block + block));
-                let bias = _mm512_set1_ps(256.0);
-                for (out, codes) in out.chunks_exact_mut(LANES).zip(codes.chunks_exact(LANES)) {
-                    // SAFETY: 16 bytes are read and 16 floats written, the lengths of the two chunks.
-                    unsafe {
-                        let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(codes.as_ptr().cast()));
-                        let magnitude = _mm256_and_si256(wide, _mm256_set1_epi16(0x7F));
-                        let sign = _mm256_slli_epi16::<8>(_mm256_xor_si256(wide, magnitude));
-                        let nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7F));
-                        let half = _mm256_or_si256(_mm256_slli_epi16::<7>(magnitude), sign);
-                        let half = _mm256_mask_mov_epi16(half, nan, _mm256_set1_epi16(0x7E00));
-                        let value = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtph_ps(half), bias), scale);
-                        _mm512_storeu_ps(out.as_mut_ptr(), value);
-                    }
-                }
+                decode_e4m3(codes, scales.get(first_block + block), out);
             }
         }
         Elements::Fp4 { codes, scales } => {
@@ -129,6 +113,77 @@ pub(super) fn decode(matrix: &Matrix<'_>, row: usize, from: usize, out: &mut [f3
                     _mm512_storeu_ps(out.as_mut_ptr(), first);
                     _mm512_storeu_ps(out.as_mut_ptr().add(LANES), second);
                 }
+            }
+        }
+    }
+}
+
+/// See [`super::decode_e4m3`]; `out.len()` is a multiple of 16.
+///
+/// E4M3 moved into the exponent and mantissa fields of binary16 is 2^-8 of its value, subnormals included, and the
+/// machine widens binary16 exactly.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
+#[inline]
+pub(super) fn decode_e4m3(codes: &[u8], scale: f32, out: &mut [f32]) {
+    let (scale, bias) = (_mm512_set1_ps(scale), _mm512_set1_ps(256.0));
+    for (out, codes) in out.chunks_exact_mut(LANES).zip(codes.chunks_exact(LANES)) {
+        // SAFETY: 16 bytes are read and 16 floats written, the lengths of the two chunks.
+        unsafe {
+            let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(codes.as_ptr().cast()));
+            let magnitude = _mm256_and_si256(wide, _mm256_set1_epi16(0x7F));
+            let sign = _mm256_slli_epi16::<8>(_mm256_xor_si256(wide, magnitude));
+            let nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7F));
+            let half = _mm256_or_si256(_mm256_slli_epi16::<7>(magnitude), sign);
+            let half = _mm256_mask_mov_epi16(half, nan, _mm256_set1_epi16(0x7E00));
+            let value = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtph_ps(half), bias), scale);
+            _mm512_storeu_ps(out.as_mut_ptr(), value);
+        }
+    }
+}
+
+/// See [`super::add_weighted_rows`]; `width` is a multiple of 32 and `p` reaches the last head's last row.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn add_weighted_rows(p: &[f32], stride: usize, rows: &[f32], width: usize, out: &mut [f32]) {
+    let mut p = p;
+    let mut blocks = out.chunks_exact_mut(4 * width);
+    for out in &mut blocks {
+        weigh::<4>(p, stride, rows, width, out);
+        p = &p[(4 * stride).min(p.len())..];
+    }
+    for out in blocks.into_remainder().chunks_exact_mut(width) {
+        weigh::<1>(p, stride, rows, width, out);
+        p = &p[stride.min(p.len())..];
+    }
+}
+
+/// `H` heads, 32 columns at a time, all rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+fn weigh<const H: usize>(p: &[f32], stride: usize, rows: &[f32], width: usize, out: &mut [f32]) {
+    let n = rows.len() / width;
+    for column in (0..width).step_by(2 * LANES) {
+        let mut sums = [[_mm512_setzero_ps(); 2]; H];
+        for (h, sums) in sums.iter_mut().enumerate() {
+            let out = &out[h * width + column..][..2 * LANES];
+            // SAFETY: the slice holds the 32 floats that are read.
+            *sums = unsafe { [_mm512_loadu_ps(out.as_ptr()), _mm512_loadu_ps(out.as_ptr().add(LANES))] };
+        }
+        for r in 0..n {
+            let row = &rows[r * width + column..][..2 * LANES];
+            // SAFETY: the slice holds the 32 floats that are read.
+            let (a, b) = unsafe { (_mm512_loadu_ps(row.as_ptr()), _mm512_loadu_ps(row.as_ptr().add(LANES))) };
+            for (h, sums) in sums.iter_mut().enumerate() {
+                let weight = _mm512_set1_ps(p[h * stride + r]);
+                sums[0] = _mm512_fmadd_ps(weight, a, sums[0]);
+                sums[1] = _mm512_fmadd_ps(weight, b, sums[1]);
+            }
+        }
+        for (h, sums) in sums.iter().enumerate() {
+            let out = &mut out[h * width + column..][..2 * LANES];
+            // SAFETY: the slice holds the 32 floats that are written.
+            unsafe {
+                _mm512_storeu_ps(out.as_mut_ptr(), sums[0]);
+                _mm512_storeu_ps(out.as_mut_ptr().add(LANES), sums[1]);
             }
         }
     }

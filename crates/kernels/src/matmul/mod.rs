@@ -7,7 +7,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use crate::formats::bf16;
+use crate::formats::{bf16, e4m3};
 use crate::isa::{self, Isa, multiversion};
 use crate::lanes::{self, LANES};
 use crate::matrix::Matrix;
@@ -193,6 +193,7 @@ pub(crate) fn dots(isa: Isa, w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &m
     dots_portable(isa, w, x, k, out);
 }
 
+#[inline(always)]
 fn dots_body(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE]; TILE]) {
     for i in 0..x.rows {
         for j in 0..w.rows {
@@ -216,6 +217,50 @@ pub(crate) fn decode(isa: Isa, matrix: &Matrix<'_>, row: usize, from: usize, out
         return;
     }
     matrix.decode(row, from, out);
+}
+
+/// E4M3 codes under one scale; exact.
+#[inline]
+pub(crate) fn decode_e4m3(isa: Isa, codes: &[u8], scale: f32, out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 && out.len().is_multiple_of(LANES) {
+        // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the features.
+        unsafe { avx512::decode_e4m3(codes, scale, out) };
+        return;
+    }
+    for (x, &code) in out.iter_mut().zip(codes) {
+        *x = e4m3::VALUES[code as usize] * scale;
+    }
+}
+
+/// `out[h] += Σ_r p[h · stride + r] · rows[r]`, rows in order: `rows` is `[n, width]`, `out` is `[heads, width]`.
+pub(crate) fn add_weighted_rows(isa: Isa, p: &[f32], stride: usize, rows: &[f32], width: usize, out: &mut [f32]) {
+    let n = rows.len() / width;
+    assert!(out.is_empty() || p.len() >= (out.len() / width - 1) * stride + n, "one weight for each head and row");
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 && width.is_multiple_of(2 * LANES) {
+        // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the features.
+        unsafe { avx512::add_weighted_rows(p, stride, rows, width, out) };
+        return;
+    }
+    add_weighted_rows_portable(isa, p, stride, rows, width, out);
+}
+
+multiversion! {
+    fn add_weighted_rows_portable =
+        add_weighted_rows_body(p: &[f32], stride: usize, rows: &[f32], width: usize, out: &mut [f32])
+}
+
+#[inline(always)]
+fn add_weighted_rows_body(p: &[f32], stride: usize, rows: &[f32], width: usize, out: &mut [f32]) {
+    for (h, out) in out.chunks_exact_mut(width).enumerate() {
+        for (r, row) in rows.chunks_exact(width).enumerate() {
+            let weight = p[h * stride + r];
+            for (out, &x) in out.iter_mut().zip(row) {
+                *out = weight.mul_add(x, *out);
+            }
+        }
+    }
 }
 
 /// `scores[i][r] = Σ_k q[i][k] · rows[r][k]` for float32 rows: `q` is `[heads, width]`, `rows` is `[n, width]`, and
