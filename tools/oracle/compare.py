@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares two dumps of float32 logits, row by row.
 
-    compare.py EXPECTED.f32 ACTUAL.f32 --vocab N [--rows 0,1,2] [--accept exact|reference] [--json]
+    compare.py EXPECTED.f32 ACTUAL.f32 --vocab N [--rows 0,1,2] [--accept exact|reference-layer] [--json]
 
 --rows names the rows of ACTUAL that EXPECTED holds (a golden of selected rows); without it both hold all rows.
 A row is *off* when its largest difference exceeds 0.01: with random weights that is a discrete choice (router, indexer)
@@ -15,11 +15,14 @@ import sys
 import numpy as np
 
 OFF_THRESHOLD = 1e-2
-# exact: float32 against float32. reference: see README.md, "Acceptance".
+# A row is the *same* when only the float32 logit product can differ: no BF16 or E4M3 rounding went another way.
+SAME_THRESHOLD = 2e-5
+# exact: float32 against float32. reference-layer: the low-precision path of a model of one layer. README.md, "Acceptance".
 ACCEPT = {
     "exact": {"median_row_max_diff": 1e-4, "off_share": 0.01, "top1": 0.99},
-    "reference": {"kl_mean": 1e-2, "kl_median": 2e-3, "top1": 0.95},
+    "reference-layer": {"same_share": 0.90, "top1": 0.99},
 }
+AT_LEAST = ("top1", "same_share")
 
 
 def log_softmax(x):
@@ -39,6 +42,7 @@ def compare(expected, actual):
         "rows": len(expected),
         "median_row_max_diff": float(np.median(row_max)),
         "max_diff": float(row_max.max()),
+        "same_share": float((row_max <= SAME_THRESHOLD).mean()),
         "rows_off": int(off.sum()),
         "off_share": float(off.mean()),
         "first_row_off": int(np.argmax(off)) if off.any() else None,
@@ -53,7 +57,7 @@ def accepted(figures, profile):
     """The figures that miss their bound, as text; empty when all hold. NaN misses every bound."""
     missed = []
     for name, bound in ACCEPT[profile].items():
-        good = figures[name] >= bound if name == "top1" else figures[name] <= bound
+        good = figures[name] >= bound if name in AT_LEAST else figures[name] <= bound
         if not good:
             missed.append(f"{name} {figures[name]:.3e}, bound {bound:g}")
     return missed
