@@ -246,11 +246,11 @@ class Model:
     def compress(self, x, prefix, ratio, width, round_entry):
         """Compressed entries [S, width] of the complete windows, in BF16-rounded or exact form (R13 to R15)."""
         windows = len(x) // ratio
+        if windows == 0:
+            return np.zeros((0, width), F32)
         k = self.dot(x, self.tensor(prefix + "wkv.weight"))[: windows * ratio].reshape(windows, ratio, -1)
         g = self.dot(x, self.tensor(prefix + "wgate.weight"))[: windows * ratio].reshape(windows, ratio, -1)
         g = g + self.tensor(prefix + "ape")
-        if windows == 0:
-            return np.zeros((0, width), F32)
         if ratio == 4:
             # Window s pools the first halves of window s - 1 and its own second halves.
             past_k, past_g = np.zeros((windows, ratio, width), F32), np.full((windows, ratio, width), -np.inf, F32)
