@@ -140,6 +140,12 @@ impl RowStore {
         Self { format, blocks: Vec::new(), len: 0 }
     }
 
+    /// `rows` rows of zeros, to be written over: a ring.
+    pub fn zeroed(format: RowFormat, rows: usize) -> Self {
+        let block = Arc::new(vec![0; BLOCK_ROWS * format.bytes()]);
+        Self { format, blocks: vec![block; rows.div_ceil(BLOCK_ROWS)], len: rows }
+    }
+
     /// Rows stored.
     pub fn len(&self) -> usize {
         self.len

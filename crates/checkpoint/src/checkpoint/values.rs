@@ -3,7 +3,7 @@
 use super::Checkpoint;
 use crate::dtype::Dtype;
 use crate::error::CheckpointError;
-use crate::tensor::Tensor;
+use crate::tensor::{Matrix, Tensor};
 
 impl Checkpoint {
     /// A small BF16 or F32 tensor as `f32`, row-major: norms, `ape`, `hc_*`, `attn_sink`, `gate.bias`.
@@ -44,6 +44,18 @@ impl Checkpoint {
             }),
             None => Ok(values),
         }
+    }
+
+    /// A matrix `[rows, cols]` whose official name has no `.weight` (`hc_*_fn`), left where it lies; F32 or BF16.
+    pub fn parameter(
+        &self,
+        official_name: &str,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Matrix, CheckpointError> {
+        let name = self.layout.tensor_name(official_name);
+        let tensor = self.tensor(&name)?.clone();
+        super::matrix_from(&name, tensor, None, rows, cols)
     }
 
     /// A routing table `[rows, cols]` of I64 or I32 expert ids (`gate.tid2eid`), every entry checked against

@@ -1,0 +1,154 @@
+//! The memory a step needs, allocated once.
+
+use fathom_checkpoint::Attention;
+use fathom_kernels::rope::RotationTable;
+
+use crate::state::{pending_max, window_slots};
+use crate::weights::{Model, ModelId};
+
+/// Buffers for steps of up to a fixed number of tokens of one model. What grows with the context (scores, unpacked
+/// rows) grows by doubling.
+pub struct Workspace {
+    pub(crate) max_chunk: usize,
+    pub(crate) model: ModelId,
+    pub(crate) streams: Vec<f32>,
+    pub(crate) mix: Vec<f32>,
+    pub(crate) reading: Vec<f32>,
+    pub(crate) normed: Vec<f32>,
+    pub(crate) normed_quantised: Vec<f32>,
+    pub(crate) output: Vec<f32>,
+    pub(crate) rotations: Rotations,
+    pub(crate) attention: AttentionBuffers,
+    pub(crate) experts: ExpertBuffers,
+    pub(crate) logits: Vec<f32>,
+}
+
+/// Sines and cosines for a step's positions.
+pub(crate) struct Rotations {
+    pub(crate) window: RotationTable,
+    pub(crate) compress: RotationTable,
+    /// For the entries that the step completes, by compression ratio.
+    pub(crate) entries: Vec<(usize, RotationTable)>,
+}
+
+pub(crate) struct AttentionBuffers {
+    pub(crate) latent: Vec<f32>,
+    pub(crate) latent_quantised: Vec<f32>,
+    pub(crate) q: Vec<f32>,
+    pub(crate) window_rows: Vec<f32>,
+    pub(crate) result: Vec<f32>,
+    pub(crate) grouped: Vec<f32>,
+    pub(crate) grouped_quantised: Vec<f32>,
+    pub(crate) keys: Vec<f32>,
+    pub(crate) gates: Vec<f32>,
+    pub(crate) entries: Vec<f32>,
+    pub(crate) index_q: Vec<f32>,
+    pub(crate) index_weights: Vec<f32>,
+    pub(crate) index_scores: Vec<f32>,
+    pub(crate) chosen: Vec<u32>,
+    pub(crate) unpacked: Vec<f32>,
+}
+
+pub(crate) struct ExpertBuffers {
+    pub(crate) scores: Vec<f32>,
+    pub(crate) given: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
+    pub(crate) weights: Vec<f32>,
+    /// First place of each expert's tokens among all (token, expert) pairs; one more entry than experts.
+    pub(crate) first: Vec<u32>,
+    pub(crate) places: Vec<u32>,
+    pub(crate) inputs: Vec<f32>,
+    pub(crate) input_weights: Vec<f32>,
+    pub(crate) gate: Vec<f32>,
+    pub(crate) up: Vec<f32>,
+    pub(crate) hidden_quantised: Vec<f32>,
+    pub(crate) outputs: Vec<f32>,
+    pub(crate) shared_gate: Vec<f32>,
+    pub(crate) shared_up: Vec<f32>,
+    pub(crate) shared_hidden_quantised: Vec<f32>,
+    pub(crate) shared_output: Vec<f32>,
+}
+
+impl Model {
+    /// Memory for steps of up to `max_chunk` tokens (at least one).
+    pub fn new_workspace(&self, max_chunk: usize) -> Workspace {
+        let c = self.config();
+        let t = max_chunk.max(1);
+        let floats = |n: usize| vec![0.0f32; n];
+        let d = c.hidden_size;
+        let n = c.hc_mult;
+        // The largest compressor: tokens of a chunk and of pending windows, and the entries they can complete.
+        let (mut token_floats, mut entry_floats, mut ratios) = (0, 0, Vec::new());
+        for layer in &c.layers {
+            let (ratio, overlap) = match layer.attention {
+                Attention::Window => continue,
+                Attention::Sparse { ratio } => (ratio, true),
+                Attention::Heavy { ratio } => (ratio, false),
+            };
+            let width = c.head_dim.max(if overlap { c.index_head_dim } else { 0 });
+            let token_width = if overlap { 2 * width } else { width };
+            token_floats = token_floats.max((pending_max(ratio, overlap) + t) * token_width);
+            entry_floats = entry_floats.max((t / ratio + 1) * width);
+            if !ratios.contains(&ratio) {
+                ratios.push(ratio);
+            }
+        }
+        let q = c.num_attention_heads * c.head_dim;
+        let pairs = t * c.num_experts_per_tok;
+        let (width, shared) = (c.moe_intermediate_size, c.moe_intermediate_size * c.n_shared_experts);
+        Workspace {
+            max_chunk: t,
+            model: self.id(),
+            streams: floats(t * n * d),
+            mix: floats(t * self.hyper_shape().mix_width()),
+            reading: floats(t * d),
+            normed: floats(t * d),
+            normed_quantised: floats(t * d),
+            output: floats(t * d),
+            rotations: Rotations {
+                window: RotationTable::new(self.window_frequencies.clone(), t),
+                compress: RotationTable::new(self.compress_frequencies.clone(), t),
+                entries: ratios
+                    .into_iter()
+                    .map(|r| (r, RotationTable::new(self.compress_frequencies.clone(), t / r + 1)))
+                    .collect(),
+            },
+            attention: AttentionBuffers {
+                latent: floats(t * c.q_lora_rank),
+                latent_quantised: floats(t * c.q_lora_rank),
+                q: floats(t * q),
+                window_rows: floats((window_slots(c) + t) * c.head_dim),
+                result: floats(t * q),
+                grouped: floats(t * c.o_groups * c.o_lora_rank),
+                grouped_quantised: floats(t * c.o_groups * c.o_lora_rank),
+                keys: floats(token_floats),
+                gates: floats(token_floats),
+                entries: floats(entry_floats),
+                index_q: floats(t * c.index_n_heads * c.index_head_dim),
+                index_weights: floats(t * c.index_n_heads),
+                index_scores: Vec::new(),
+                chosen: Vec::new(),
+                unpacked: Vec::new(),
+            },
+            experts: ExpertBuffers {
+                scores: floats(t * c.n_routed_experts),
+                given: vec![0; pairs],
+                ids: vec![0; pairs],
+                weights: floats(pairs),
+                first: vec![0; c.n_routed_experts + 1],
+                places: vec![0; pairs],
+                inputs: floats(pairs * d),
+                input_weights: floats(pairs),
+                gate: floats(pairs * width),
+                up: floats(pairs * width),
+                hidden_quantised: floats(pairs * width),
+                outputs: floats(pairs * d),
+                shared_gate: floats(t * shared),
+                shared_up: floats(t * shared),
+                shared_hidden_quantised: floats(t * shared),
+                shared_output: floats(t * d),
+            },
+            logits: Vec::new(),
+        }
+    }
+}
