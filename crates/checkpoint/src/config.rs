@@ -52,11 +52,11 @@ pub struct Config {
     pub index_head_dim: usize,
     /// Compressed entries a query of a sparse layer attends to.
     pub index_topk: usize,
-    /// Width of a routed expert, and of the shared one.
+    /// Width of a routed expert, and of each shared one.
     pub moe_intermediate_size: usize,
     /// Routed experts per layer.
     pub n_routed_experts: usize,
-    /// Shared experts per layer; 1.
+    /// Shared experts per layer; stored as one expert `n_shared_experts` times as wide.
     pub n_shared_experts: usize,
     /// Routed experts that see a token.
     pub num_experts_per_tok: usize,
@@ -154,7 +154,7 @@ impl Config {
             index_topk: fields.size("index_topk", 1..=POSITIONS_MAX)?,
             moe_intermediate_size: fields.size("moe_intermediate_size", 1..=WIDTH_MAX)?,
             n_routed_experts: fields.size("n_routed_experts", 1..=EXPERTS_MAX)?,
-            n_shared_experts: fields.optional_size("n_shared_experts", 1..=1)?.unwrap_or(1),
+            n_shared_experts: fields.optional_size("n_shared_experts", 1..=EXPERTS_MAX)?.unwrap_or(1),
             num_experts_per_tok: fields.size("num_experts_per_tok", 1..=EXPERTS_MAX)?,
             sliding_window: fields.size("sliding_window", 1..=POSITIONS_MAX)?,
             max_position_embeddings,
