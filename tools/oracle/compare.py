@@ -20,7 +20,7 @@ SAME_THRESHOLD = 2e-5
 # exact: float32 against float32. reference-layer: the low-precision path of a model of one layer. README.md, "Acceptance".
 ACCEPT = {
     "exact": {"median_row_max_diff": 1e-4, "off_share": 0.01, "top1": 0.99},
-    "reference-layer": {"same_share": 0.90, "top1": 0.99},
+    "reference-layer": {"same_share": 0.85, "top1": 0.99},
 }
 AT_LEAST = ("top1", "same_share")
 
