@@ -134,16 +134,17 @@ fn message_to_vendor(
 ///
 /// The vendor writes one `<｜Assistant｜>` per assistant message, in order, then the think marker, then the body.
 fn replay_sampled(spans: PromptSpans, conversation: &Conversation, tokenizer: &Tokenizer) -> PromptSpans {
-    let mut sampled_of = conversation.messages.iter().filter_map(|message| match message {
-        Message::Assistant { sampled, .. } => Some(sampled.as_deref()),
-        _ => None,
-    });
+    let mut answers = conversation
+        .messages
+        .iter()
+        .filter(|message| matches!(message, Message::Assistant { .. }));
     let mut replayed = PromptSpans::default();
     let mut spans = spans.into_vec().into_iter().peekable();
     while let Some(span) = spans.next() {
         let is_assistant = span.is(SpecialToken::Assistant);
         replayed.push(span);
-        let Some(sampled) = is_assistant.then(|| sampled_of.next().flatten()).flatten() else {
+        // The last `<｜Assistant｜>` opens the answer to come.
+        let Some(message) = is_assistant.then(|| answers.next()).flatten() else {
             continue;
         };
         let Some(marker) = spans.next() else { break };
@@ -153,7 +154,7 @@ fn replay_sampled(spans: PromptSpans, conversation: &Conversation, tokenizer: &T
         while let Some(span) = spans.next_if(|span| !span.is(SpecialToken::Eos)) {
             body.push(span);
         }
-        replayed.extend(replay(body, shows_reasoning, sampled, tokenizer));
+        replayed.extend(replay(body, shows_reasoning, message, tokenizer));
     }
     replayed
 }

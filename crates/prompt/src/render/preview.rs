@@ -231,7 +231,6 @@ fn push_answer(spans: &mut PromptSpans, message: &Message, shows_reasoning: bool
         reasoning_content,
         tool_calls,
         prefix,
-        sampled,
         ..
     } = message
     else {
@@ -246,10 +245,7 @@ fn push_answer(spans: &mut PromptSpans, message: &Message, shows_reasoning: bool
     if !tool_calls.is_empty() {
         push_tool_calls(&mut body, tool_calls);
     }
-    if let Some(sampled) = sampled {
-        body = replay(body, shows_reasoning, sampled, tokenizer);
-    }
-    spans.extend(body);
+    spans.extend(replay(body, shows_reasoning, message, tokenizer));
     if !prefix {
         spans.token(SpecialToken::Eos);
     }

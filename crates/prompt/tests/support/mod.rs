@@ -1,0 +1,11 @@
+//! Shared by the tests of this crate.
+
+use fathom_prompt::Tokenizer;
+
+/// Made by `tools/prompt/make_tokenizer_fixture.py`.
+pub(crate) const FIXTURE: &[u8] = include_bytes!("../fixtures/tokenizer.json");
+
+/// The fixture tokenizer: 600 tokens, V4's splits and control tokens.
+pub(crate) fn tokenizer() -> Tokenizer {
+    Tokenizer::from_json(FIXTURE, 600).expect("the fixture loads")
+}
