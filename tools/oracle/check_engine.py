@@ -2,9 +2,10 @@
 """Runs `fathom logits` over a matrix of synthetic models and prompt lengths and judges every run.
 
     check_engine.py FATHOM --out DIR [--threads N] [--only PATTERN] [--skip-flash]
+    check_engine.py FATHOM --out DIR --checkpoint MODEL --ids F.i32       one checkpoint as it lies, both numerics
 
 `exact` is judged against transformers (float32, eager), `reference` against reference.py (float64 accumulation); the bounds
-are those of README.md. DIR receives results.jsonl: one line per run with the command, the figures and the verdict. Models
+are those of README.md. DIR receives results.jsonl: one line per run with the command, the figures and the verdict (--checkpoint appends). Models
 and dumps live in a scratch directory and are remade from their seeds. Exit status 1 when any run is not accepted.
 """
 
@@ -82,6 +83,10 @@ class Bench:
         self.failures = 0
 
     def model(self, name, base, overrides):
+        """(directory, vocab_size); `base` is a preset, or None when `name` is itself a directory."""
+        if base is None:
+            with open(os.path.join(name, "config.json"), encoding="utf-8") as file:
+                return name, json.load(file)["vocab_size"]
         directory = os.path.join(self.scratch, name)
         if not os.path.isdir(directory):
             write_model(base, directory, overrides)
@@ -112,20 +117,20 @@ class Bench:
             flush=True,
         )
 
-    def exact(self, name, base, overrides, lengths, chunk):
+    def exact(self, name, base, overrides, lengths, chunk, ids=None):
         directory, vocab = self.model(name, base, overrides)
-        ids = prompt_ids(vocab, max(lengths), SEED)
+        ids = prompt_ids(vocab, max(lengths), SEED) if ids is None else ids
         # Causal: the rows of a shorter prompt are the first rows of the longest.
         expected = transformers_logits.logits(transformers_logits.load(directory)[1], ids, chunk)
         for length in lengths:
             actual, command, seconds = self.engine(directory, ids[:length], vocab, "exact")
             figures = compare(expected[:length], actual)
             extra = {"numerics": "exact", "overrides": overrides, "tokens": length, "seconds": round(seconds, 2)}
-            self.record(name, command, figures, accepted(figures, "exact"), extra)
+            self.record(name, command, figures, accepted(figures, "exact" if base else "exact-trained"), extra)
 
-    def reference(self, name, base, overrides, tokens, one_layer):
-        directory, vocab = self.model("reference-" + name, base, overrides)
-        ids = prompt_ids(vocab, tokens, SEED)
+    def reference(self, name, base, overrides, tokens, one_layer, ids=None):
+        directory, vocab = self.model(name if base is None else "reference-" + name, base, overrides)
+        ids = prompt_ids(vocab, tokens, SEED) if ids is None else ids
         expected = reference.Model(directory, "reference").forward(ids)
         other_order = compare(expected, reference.Model(directory, "reference", "f32").forward(ids))
         actual, command, seconds = self.engine(directory, ids, vocab, "reference")
@@ -147,12 +152,22 @@ def main():
     parser.add_argument("--threads", type=int)
     parser.add_argument("--only", default="*", help="glob over NUMERICS/NAME, such as 'exact/tiny*'")
     parser.add_argument("--skip-flash", action="store_true", help="leave out the models of Flash widths: 1 GB of disk, 8 GB of memory")
+    parser.add_argument("--checkpoint", help="an official-layout directory, instead of the matrix")
+    parser.add_argument("--ids", help="prompt for --checkpoint")
     args = parser.parse_args()
+    if bool(args.checkpoint) != bool(args.ids):
+        parser.error("--checkpoint and --ids go together")
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     os.makedirs(args.out, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, open(os.path.join(args.out, "results.jsonl"), "w", encoding="utf-8") as results:
+    results_file = os.path.join(args.out, "results.jsonl")
+    with tempfile.TemporaryDirectory() as scratch, open(results_file, "a" if args.checkpoint else "w", encoding="utf-8") as results:
         bench = Bench(args.fathom, args.threads, scratch, results)
+        if args.checkpoint:
+            ids = np.fromfile(args.ids, "<i4")
+            bench.exact(args.checkpoint, None, [], [len(ids)], None, ids)
+            bench.reference(args.checkpoint, None, [], len(ids), False, ids)
+            sys.exit(1 if bench.failures else 0)
         for case in EXACT:
             if fnmatch.fnmatch("exact/" + case[0], args.only) and not (args.skip_flash and case[1] == "flash-4l"):
                 bench.exact(*case)

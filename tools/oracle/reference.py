@@ -407,7 +407,8 @@ def main():
     started = time.monotonic()
     logits = model.forward(np.fromfile(args.ids, "<i4"))
     logits.astype("<f4").tofile(args.out)
-    print(f"{len(logits)} rows in {time.monotonic() - started:.1f} s, std {logits.std():.3f}, closest choices {model.closest}", file=sys.stderr)
+    seconds = time.monotonic() - started
+    print(f"{len(logits)} rows in {seconds:.1f} s, std {logits.std():.3f}, closest choices {model.closest}", file=sys.stderr)
 
 
 if __name__ == "__main__":

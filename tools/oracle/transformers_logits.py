@@ -51,7 +51,8 @@ IN_LAYER = {
     "ffn.shared_experts.w2.weight": "mlp.shared_experts.down_proj.weight",
     "ffn.shared_experts.w3.weight": "mlp.shared_experts.up_proj.weight",
 }
-for official, module in (("attn.compressor", "self_attn.compressor"), ("attn.indexer.compressor", "self_attn.compressor.indexer")):
+COMPRESSORS = {"attn.compressor": "self_attn.compressor", "attn.indexer.compressor": "self_attn.compressor.indexer"}
+for official, module in COMPRESSORS.items():
     IN_LAYER |= {
         f"{official}.wkv.weight": f"{module}.kv_proj.weight",
         f"{official}.wgate.weight": f"{module}.gate_proj.weight",
@@ -84,8 +85,8 @@ def state_dict(checkpoint):
     """Every tensor dequantised to float32 under its transformers name; routed experts stacked and fused."""
     state, stacks = {}, {}
     for name in checkpoint.names():
-        if name.endswith(".scale"):
-            continue
+        if name.endswith(".scale") or name.startswith("mtp."):
+            continue  # scales go with their weights; transformers builds no draft module
         if name in TOP_LEVEL:
             state[TOP_LEVEL[name]] = torch.from_numpy(checkpoint.f32(name).copy())
             continue
