@@ -38,7 +38,8 @@ impl Compressed<'_> {
     }
 
     fn index(&self, query: usize, i: usize) -> usize {
-        self.chosen.map_or(i, |(chosen, k)| chosen[query * k + i] as usize)
+        self.chosen
+            .map_or(i, |(chosen, k)| chosen[query * k + i] as usize)
     }
 }
 
@@ -101,7 +102,9 @@ impl Attention<'_> {
 
     /// One query, all heads, on one thread.
     fn attend_query(&self, isa: Isa, query: usize, out: &mut [f32], scratch: &mut Scratch) {
-        let count = self.compressed.map_or(0, |compressed| compressed.count(self.start + query));
+        let count = self
+            .compressed
+            .map_or(0, |compressed| compressed.count(self.start + query));
         let window = self.window_of(query);
         let total = window.len() / self.head_dim + count;
         let [unpacked, scores] = scratch.floats([count * self.head_dim, self.heads * (total + 1)]);
@@ -115,9 +118,18 @@ impl Attention<'_> {
     }
 
     /// One query with its rows, then its heads, shared out over the team.
-    fn attend_alone(&self, isa: Isa, team: &mut Team, query: usize, unpacked: &mut Vec<f32>, out: &mut [f32]) {
+    fn attend_alone(
+        &self,
+        isa: Isa,
+        team: &mut Team,
+        query: usize,
+        unpacked: &mut Vec<f32>,
+        out: &mut [f32],
+    ) {
         let width = self.head_dim;
-        let count = self.compressed.map_or(0, |compressed| compressed.count(self.start + query));
+        let count = self
+            .compressed
+            .map_or(0, |compressed| compressed.count(self.start + query));
         if unpacked.len() < count * width {
             unpacked.resize((count * width).next_power_of_two(), 0.0);
         }
@@ -143,7 +155,14 @@ impl Attention<'_> {
             let out = unsafe { out.part(first * width, heads * width) };
             let [scores] = scratch.floats([heads * (total + 1)]);
             let q = &q[first * width..][..heads * width];
-            self.attend_heads(isa, q, &self.sinks[first..][..heads], [window, unpacked], scores, out);
+            self.attend_heads(
+                isa,
+                q,
+                &self.sinks[first..][..heads],
+                [window, unpacked],
+                scores,
+                out,
+            );
         });
     }
 
@@ -165,7 +184,9 @@ impl Attention<'_> {
         let (scores, denominators) = scratch.split_at_mut(sinks.len() * total);
         score_rows(isa, q, rows[0], width, scores, total);
         score_rows(isa, q, rows[1], width, &mut scores[first..], total);
-        for ((scores, &sink), denominator) in scores.chunks_exact_mut(total).zip(sinks).zip(&mut *denominators) {
+        for ((scores, &sink), denominator) in
+            scores.chunks_exact_mut(total).zip(sinks).zip(&mut *denominators)
+        {
             *denominator = softmax_numerators(isa, scores, scale, sink, self.round);
         }
         out.fill(0.0);
@@ -195,7 +216,7 @@ fn softmax_numerators_body(scores: &mut [f32], scale: f32, sink: f32, round: boo
     scores.iter_mut().for_each(|x| *x = exp(*x - max));
     let denominator = lanes::sum(scores) + exp(sink - max);
     if round {
-        scores.iter_mut().for_each(|x| *x = bf16::round(*x));
+        bf16::round_all(scores);
     }
     denominator
 }
@@ -209,7 +230,9 @@ mod tests {
         let mut state = seed.wrapping_add(99);
         (0..n)
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (state >> 40) as f32 / (1 << 22) as f32 - 2.0
             })
             .collect()
@@ -235,7 +258,9 @@ mod tests {
         let entries = noise((start + t) / ratio * head_dim, 4);
         entries.chunks(head_dim).for_each(|row| rows.push(row));
         let k = 3;
-        let chosen: Vec<u32> = (0..t).flat_map(|i| [0, 1, (visible(start + i, ratio) - 1) as u32]).collect();
+        let chosen: Vec<u32> = (0..t)
+            .flat_map(|i| [0, 1, (visible(start + i, ratio) - 1) as u32])
+            .collect();
         for chosen in [None, Some((&chosen[..], k))] {
             let window_start = start + 1 - window;
             let attention = Attention {
@@ -246,7 +271,11 @@ mod tests {
                 window_rows: &all[window_start * head_dim..],
                 window_start,
                 window,
-                compressed: Some(Compressed { rows: &rows, ratio, chosen }),
+                compressed: Some(Compressed {
+                    rows: &rows,
+                    ratio,
+                    chosen,
+                }),
                 sinks: &sinks,
                 round: false,
             };
@@ -255,7 +284,8 @@ mod tests {
             let row = |store: &[f32], i: usize| store[i * head_dim..][..head_dim].to_vec();
             for query in 0..t {
                 let position = start + query;
-                let mut union: Vec<Vec<f32>> = (position + 1 - window..=position).map(|p| row(&all, p)).collect();
+                let mut union: Vec<Vec<f32>> =
+                    (position + 1 - window..=position).map(|p| row(&all, p)).collect();
                 let indices: Vec<usize> = match chosen {
                     None => (0..(position + 1) / ratio).collect(),
                     Some((chosen, k)) => chosen[query * k..][..k].iter().map(|&i| i as usize).collect(),
@@ -263,12 +293,20 @@ mod tests {
                 union.extend(indices.iter().map(|&i| row(&entries, i)));
                 for head in 0..heads {
                     let q = &q[(query * heads + head) * head_dim..][..head_dim];
-                    let dot = |row: &[f32]| row.iter().zip(q).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>();
-                    let weights: Vec<f64> = union.iter().map(|row| (dot(row) / (head_dim as f64).sqrt()).exp()).collect();
+                    let dot =
+                        |row: &[f32]| row.iter().zip(q).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>();
+                    let weights: Vec<f64> = union
+                        .iter()
+                        .map(|row| (dot(row) / (head_dim as f64).sqrt()).exp())
+                        .collect();
                     let total: f64 = weights.iter().sum::<f64>() + (sinks[head] as f64).exp();
                     for d in 0..head_dim {
-                        let expected: f64 =
-                            union.iter().zip(&weights).map(|(row, w)| w * row[d] as f64).sum::<f64>() / total;
+                        let expected: f64 = union
+                            .iter()
+                            .zip(&weights)
+                            .map(|(row, w)| w * row[d] as f64)
+                            .sum::<f64>()
+                            / total;
                         let found = out[(query * heads + head) * head_dim + d] as f64;
                         assert!((found - expected).abs() < 1e-5, "{found} {expected}");
                     }
@@ -282,6 +320,41 @@ mod tests {
         }
     }
 
+    /// Trap 26 of spec §15: heads are 512 wide, values too.
+    #[test]
+    fn trap_26_heads_of_512() {
+        let width = 512;
+        let (q, rows) = (noise(width, 1), noise(3 * width, 2));
+        let attention = Attention {
+            q: &q,
+            heads: 1,
+            head_dim: width,
+            start: 2,
+            window_rows: &rows,
+            window_start: 0,
+            window: 128,
+            compressed: None,
+            sinks: &[0.0],
+            round: false,
+        };
+        let mut out = vec![0.0; width];
+        attention.attend(&mut Team::new(2), &mut Vec::new(), &mut out);
+        let dot = |r: usize| {
+            (0..width)
+                .map(|d| q[d] as f64 * rows[r * width + d] as f64)
+                .sum::<f64>()
+        };
+        let weights: Vec<f64> = (0..3).map(|r| (dot(r) / (width as f64).sqrt()).exp()).collect();
+        let total = weights.iter().sum::<f64>() + 1.0;
+        for d in [0, 447, 448, 511] {
+            let expected = (0..3)
+                .map(|r| weights[r] * rows[r * width + d] as f64)
+                .sum::<f64>()
+                / total;
+            assert!((out[d] as f64 - expected).abs() < 1e-5);
+        }
+    }
+
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
         let (heads, width, n) = (5, 64, 37);
@@ -289,8 +362,10 @@ mod tests {
         let mut results = isa::available().map(|isa| {
             let mut scores = vec![0.0; heads * n];
             score_rows(isa, &q, &rows, width, &mut scores, n);
-            let denominators: Vec<f32> =
-                scores.chunks_mut(n).map(|s| softmax_numerators(isa, s, 0.125, 0.5, true)).collect();
+            let denominators: Vec<f32> = scores
+                .chunks_mut(n)
+                .map(|s| softmax_numerators(isa, s, 0.125, 0.5, true))
+                .collect();
             let mut out = vec![0.0; heads * width];
             add_weighted_rows(isa, &scores, n, &rows, width, &mut out);
             (scores, denominators, out)

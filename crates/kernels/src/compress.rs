@@ -61,10 +61,17 @@ impl Compressor {
             let own = if self.overlap { width } else { 0 };
             let before = (self.overlap && window > 0).then(|| at - ratio * token);
             let [max, total] = scratch.floats([width, width]);
-            let candidates = Candidates { keys, gates, token, ratio, before, own: at + own };
+            let candidates = Candidates {
+                keys,
+                gates,
+                token,
+                ratio,
+                before,
+                own: at + own,
+            };
             pool_window(isa, &candidates, max, total, entry);
             if round {
-                entry.iter_mut().for_each(|x| *x = bf16::round(*x));
+                bf16::round_all(entry);
             }
             norm_row(isa, entry, Some(&self.norm), eps, round);
         });
@@ -129,7 +136,13 @@ mod tests {
         let width = 3;
         let token = if overlap { 2 * width } else { width };
         let ape = (0..ratio * token).map(|i| (i % 7) as f32 * 0.1).collect();
-        Compressor { ratio, width, overlap, ape, norm: vec![1.0; width] }
+        Compressor {
+            ratio,
+            width,
+            overlap,
+            ape,
+            norm: vec![1.0; width],
+        }
     }
 
     fn softmax_pool(pairs: &[(f64, f64)]) -> f64 {
@@ -150,9 +163,16 @@ mod tests {
         for window in 0..3usize {
             let pooled: Vec<f64> = (0..3)
                 .map(|d| {
-                    let before = (window > 0).then(|| (window - 1) * 4..window * 4).into_iter().flatten().map(|t| t * 6 + d);
+                    let before = (window > 0)
+                        .then(|| (window - 1) * 4..window * 4)
+                        .into_iter()
+                        .flatten()
+                        .map(|t| t * 6 + d);
                     let own = (window * 4..window * 4 + 4).map(|t| t * 6 + 3 + d);
-                    let pairs: Vec<_> = before.chain(own).map(|at| (gates[at] as f64, keys[at] as f64)).collect();
+                    let pairs: Vec<_> = before
+                        .chain(own)
+                        .map(|at| (gates[at] as f64, keys[at] as f64))
+                        .collect();
                     assert_eq!(pairs.len(), if window == 0 { 4 } else { 8 });
                     softmax_pool(&pairs)
                 })
@@ -166,7 +186,14 @@ mod tests {
         let mut last = vec![0.0; 6];
         c.pool(&mut team, (&keys[..], &gates[..], 0), 1, 1e-6, false, &mut last);
         assert_eq!(last, all[3..]);
-        c.pool(&mut team, (&keys[4 * 6..], &gates[4 * 6..], 4), 2, 1e-6, false, &mut last[..3]);
+        c.pool(
+            &mut team,
+            (&keys[4 * 6..], &gates[4 * 6..], 4),
+            2,
+            1e-6,
+            false,
+            &mut last[..3],
+        );
         assert_eq!(last[..3], all[6..]);
     }
 
@@ -180,7 +207,9 @@ mod tests {
         c.pool(&mut Team::new(1), (&keys, &gates, 0), 0, 0.0, false, &mut entries);
         let pooled: Vec<f64> = (0..3)
             .map(|d| {
-                let pairs: Vec<_> = (8..16).map(|t| (gates[t * 3 + d] as f64, keys[t * 3 + d] as f64)).collect();
+                let pairs: Vec<_> = (8..16)
+                    .map(|t| (gates[t * 3 + d] as f64, keys[t * 3 + d] as f64))
+                    .collect();
                 softmax_pool(&pairs)
             })
             .collect();

@@ -31,7 +31,14 @@ impl Router<'_> {
     /// Scores `sqrt(softplus(logit))`, selection and weights, all float32. `logits` is `[t, experts]` and is overwritten
     /// by the scores; `ids` and `weights` are `[t, k]`, a token's experts in ascending order. Equal biased scores go to
     /// the smaller id.
-    pub fn route(&self, team: &mut Team, experts: usize, logits: &mut [f32], ids: &mut [u32], weights: &mut [f32]) {
+    pub fn route(
+        &self,
+        team: &mut Team,
+        experts: usize,
+        logits: &mut [f32],
+        ids: &mut [u32],
+        weights: &mut [f32],
+    ) {
         let isa = isa::detected();
         let (k, rows) = (self.experts_per_token, logits.len() / experts);
         assert_eq!((ids.len(), weights.len()), (rows * k, rows * k));
@@ -40,7 +47,11 @@ impl Router<'_> {
         team.run(rows, |row, _| {
             // SAFETY: each item owns its row of the three.
             let (scores, ids, weights) = unsafe {
-                (logits.part(row * experts, experts), ids.part(row * k, k), weights.part(row * k, k))
+                (
+                    logits.part(row * experts, experts),
+                    ids.part(row * k, k),
+                    weights.part(row * k, k),
+                )
             };
             root_softplus(isa, scores);
             match self.selection {
@@ -52,7 +63,9 @@ impl Router<'_> {
                 *weight = scores[id as usize];
             }
             let total: f32 = if self.normalise { weights.iter().sum() } else { 1.0 };
-            weights.iter_mut().for_each(|weight| *weight = *weight / total * self.scale);
+            weights
+                .iter_mut()
+                .for_each(|weight| *weight = *weight / total * self.scale);
         });
     }
 }
@@ -158,10 +171,21 @@ mod tests {
 
     fn route(selection: Selection<'_>, k: usize, logits: &[f32]) -> (Vec<u32>, Vec<f32>) {
         let experts = 4;
-        let router = Router { selection, experts_per_token: k, normalise: true, scale: 1.5 };
+        let router = Router {
+            selection,
+            experts_per_token: k,
+            normalise: true,
+            scale: 1.5,
+        };
         let rows = logits.len() / experts;
         let (mut ids, mut weights) = (vec![9; rows * k], vec![0.0; rows * k]);
-        router.route(&mut Team::new(2), experts, &mut logits.to_vec(), &mut ids, &mut weights);
+        router.route(
+            &mut Team::new(2),
+            experts,
+            &mut logits.to_vec(),
+            &mut ids,
+            &mut weights,
+        );
         (ids, weights)
     }
 
@@ -183,6 +207,17 @@ mod tests {
         assert_eq!(ids, [0, 1, 2]);
     }
 
+    /// Trap 9 of spec §15: a margin that BF16 cannot hold decides.
+    #[test]
+    fn trap_09_the_router_is_float32() {
+        let close = 1.0 + 2f32.powi(-18);
+        assert_eq!(bf16::round(close), 1.0);
+        assert_eq!(
+            route(Selection::Biased(&[0.0; 4]), 1, &[1.0, 1.0, close, 1.0]).0,
+            [2]
+        );
+    }
+
     /// Trap 10 of spec §15: hash layers take the ids given and still weigh by their own scores.
     #[test]
     fn trap_10_hash_layers_weigh_by_their_scores() {
@@ -196,8 +231,21 @@ mod tests {
     fn trap_08_pre_activations_are_clamped() {
         let silu = |x: f64| x / (1.0 + (-x).exp());
         let mut gate = [100.0, -100.0, 1.0, 1.0];
-        swiglu(&mut Team::new(1), &mut gate, &[1.0, 1.0, 100.0, -100.0], 4, Some(&[0.5]), 10.0, false);
-        let expected = [silu(10.0) * 0.5, silu(-100.0) * 0.5, silu(1.0) * 5.0, -silu(1.0) * 5.0];
+        swiglu(
+            &mut Team::new(1),
+            &mut gate,
+            &[1.0, 1.0, 100.0, -100.0],
+            4,
+            Some(&[0.5]),
+            10.0,
+            false,
+        );
+        let expected = [
+            silu(10.0) * 0.5,
+            silu(-100.0) * 0.5,
+            silu(1.0) * 5.0,
+            -silu(1.0) * 5.0,
+        ];
         for (found, expected) in gate.iter().zip(expected) {
             assert!((*found as f64 - expected).abs() < 1e-5);
         }

@@ -139,7 +139,7 @@ fn blend_body(out: &mut [f32], weights: &[f32], x: &[f32], round: bool) {
         }
     }
     if round {
-        out.iter_mut().for_each(|x| *x = bf16::round(*x));
+        bf16::round_all(out);
     }
 }
 
@@ -227,22 +227,52 @@ mod tests {
     use super::*;
 
     fn shape(round: bool) -> HyperShape {
-        HyperShape { streams: 4, width: 3, sinkhorn_iters: 20, eps: 1e-6, norm_eps: 1e-6, round }
+        HyperShape {
+            streams: 4,
+            width: 3,
+            sinkhorn_iters: 20,
+            eps: 1e-6,
+            norm_eps: 1e-6,
+            round,
+        }
     }
 
     /// Spec §18.1.
     #[test]
     fn the_sinkhorn_vector_of_the_specification() {
-        let mut z: Vec<f32> = (0..24).map(|i| if i % 2 == 0 { 0.1 } else { -0.1 } * (i + 1) as f32).collect();
-        let site = HyperSite { base: (0..24).map(|i| 0.01 * i as f32).collect(), scale: [0.5, 1.0, 2.0] };
+        let mut z: Vec<f32> = (0..24)
+            .map(|i| if i % 2 == 0 { 0.1 } else { -0.1 } * (i + 1) as f32)
+            .collect();
+        let site = HyperSite {
+            base: (0..24).map(|i| 0.01 * i as f32).collect(),
+            scale: [0.5, 1.0, 2.0],
+        };
         weights(&mut z, shape(false), &site);
         let expected = [
-            0.512_498_4, 0.477_516_2, 0.542_399_0, 0.457_603_1, // pre
-            1.263_624_9, 0.731_728_9, 1.362_707_5, 0.650_389_4, // post
-            0.041_722_1, 0.458_395_5, 0.041_722_1, 0.458_159_4, // comb
-            0.155_335_0, 0.344_718_1, 0.155_335_0, 0.344_611_0,
-            0.345_022_0, 0.154_923_7, 0.345_021_9, 0.155_031_4,
-            0.457_920_0, 0.041_961_6, 0.457_920_0, 0.042_197_3,
+            0.512_498_4,
+            0.477_516_2,
+            0.542_399,
+            0.457_603_1, // pre
+            1.263_624_9,
+            0.731_728_9,
+            1.362_707_5,
+            0.650_389_4, // post
+            0.041_722_1,
+            0.458_395_5,
+            0.041_722_1,
+            0.458_159_4, // comb
+            0.155_335,
+            0.344_718_1,
+            0.155_335,
+            0.344_611,
+            0.345_022,
+            0.154_923_7,
+            0.345_021_9,
+            0.155_031_4,
+            0.457_920,
+            0.041_961_6,
+            0.457_920,
+            0.042_197_3,
         ];
         for (found, expected) in z.iter().zip(expected) {
             assert!((found - expected).abs() < 2e-6, "{found} {expected}");
@@ -253,6 +283,31 @@ mod tests {
         }
     }
 
+    /// Trap 7 of spec §15: post has the factor 2 and no epsilon, pre the epsilon and no factor; columns come last.
+    #[test]
+    fn trap_07_post_is_doubled_and_sinkhorn_ends_on_columns() {
+        let mut z = vec![0.0; 24];
+        z[8..]
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, z)| *z = (i * i % 7) as f32);
+        let site = HyperSite {
+            base: vec![0.0; 24],
+            scale: [1.0; 3],
+        };
+        let shape = HyperShape {
+            sinkhorn_iters: 1,
+            ..shape(false)
+        };
+        weights(&mut z, shape, &site);
+        assert_eq!(z[..4], [0.5 + 1e-6; 4]);
+        assert_eq!(z[4..8], [1.0; 4]);
+        let column = |j: usize| (0..4).map(|i| z[8 + 4 * i + j]).sum::<f32>();
+        let row = |i: usize| z[8 + 4 * i..12 + 4 * i].iter().sum::<f32>();
+        assert!((0..4).all(|j| (column(j) - 1.0).abs() < 1e-5));
+        assert!((0..4).any(|i| (row(i) - 1.0).abs() > 1e-2));
+    }
+
     /// Trap 6 of spec §15: the mixing matrix is applied transposed.
     #[test]
     fn trap_06_comb_is_transposed() {
@@ -260,7 +315,13 @@ mod tests {
         mix[8 + 4 + 2] = 1.0; // comb[1][2]: stream 1 flows into stream 2.
         mix[4] = 2.0; // post of stream 0.
         let mut x: Vec<f32> = (0..12).map(|i| i as f32).collect();
-        assert!(write(&mut Team::new(1), shape(false), &mix, &[10.0, 20.0, 30.0], &mut x));
+        assert!(write(
+            &mut Team::new(1),
+            shape(false),
+            &mix,
+            &[10.0, 20.0, 30.0],
+            &mut x
+        ));
         assert_eq!(x, [20.0, 40.0, 60.0, 0.0, 0.0, 0.0, 3.0, 4.0, 5.0, 0.0, 0.0, 0.0]);
     }
 
@@ -270,7 +331,13 @@ mod tests {
         mix[4] = 1.0;
         for bad in [f32::NAN, f32::INFINITY] {
             let mut x = vec![0.0; 12];
-            assert!(!write(&mut Team::new(1), shape(true), &mix, &[0.0, bad, 0.0], &mut x));
+            assert!(!write(
+                &mut Team::new(1),
+                shape(true),
+                &mix,
+                &[0.0, bad, 0.0],
+                &mut x
+            ));
         }
     }
 }

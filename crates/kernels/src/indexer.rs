@@ -143,7 +143,10 @@ fn select(scores: &[f32], k: usize, indices: &mut Vec<u32>, chosen: &mut [u32]) 
         if score.is_nan() { f32::NEG_INFINITY } else { score }
     };
     indices.select_nth_unstable_by(k - 1, |&a, &b| {
-        key(b).partial_cmp(&key(a)).unwrap_or(std::cmp::Ordering::Equal).then(a.cmp(&b))
+        key(b)
+            .partial_cmp(&key(a))
+            .unwrap_or(std::cmp::Ordering::Equal)
+            .then(a.cmp(&b))
     });
     chosen[..k].copy_from_slice(&indices[..k]);
     chosen[..k].sort_unstable();
@@ -160,14 +163,20 @@ mod tests {
         for n in [1usize, 2, 17, 300, 1000] {
             let scores: Vec<f32> = (0..n)
                 .map(|_| {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
                     let value = ((state >> 60) as f32 - 4.0).max(0.0);
                     if state & (1 << 50) == 0 { -value } else { value }
                 })
                 .collect();
             for k in [1, n / 3 + 1, n] {
                 let mut order: Vec<u32> = (0..n as u32).collect();
-                order.sort_by(|&a, &b| scores[b as usize].partial_cmp(&scores[a as usize]).expect("finite"));
+                order.sort_by(|&a, &b| {
+                    scores[b as usize]
+                        .partial_cmp(&scores[a as usize])
+                        .expect("finite")
+                });
                 let mut expected = order[..k].to_vec();
                 expected.sort_unstable();
                 let mut chosen = vec![0; k];

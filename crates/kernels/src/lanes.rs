@@ -65,7 +65,7 @@ pub(crate) fn max(x: &[f32]) -> f32 {
 /// 88.72; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 0.693_359_4; // 355/512, exactly
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Adding 1.5·2^23 rounds to an integer and leaves it in the low bits.
     const MAGIC: f32 = 12_582_912.0;

@@ -57,7 +57,7 @@ pub struct Matrix<'a> {
     pub elements: Elements<'a>,
 }
 
-impl<'a> Matrix<'a> {
+impl Matrix<'_> {
     /// Whether the published low-precision path quantises this matrix's input (spec §9.3: FP8 and FP4 linears only).
     pub fn is_quantised(&self) -> bool {
         matches!(self.elements, Elements::Fp8 { .. } | Elements::Fp4 { .. })
@@ -103,7 +103,9 @@ impl<'a> Matrix<'a> {
                 let across = self.cols.div_ceil(FP8_BLOCK);
                 let first_block = row / FP8_BLOCK * across + from / FP8_BLOCK;
                 let codes = &codes[start..start + out.len()];
-                for (block, (out, codes)) in out.chunks_mut(FP8_BLOCK).zip(codes.chunks(FP8_BLOCK)).enumerate() {
+                for (block, (out, codes)) in
+                    out.chunks_mut(FP8_BLOCK).zip(codes.chunks(FP8_BLOCK)).enumerate()
+                {
                     let scale = scales.get(first_block + block);
                     for (x, &code) in out.iter_mut().zip(codes) {
                         *x = e4m3::VALUES[code as usize] * scale;
@@ -111,9 +113,13 @@ impl<'a> Matrix<'a> {
                 }
             }
             Elements::Fp4 { codes, scales } => {
-                let codes = &codes[start / 2..(start + out.len()) / 2];
+                let codes = &codes[start / 2..][..out.len() / 2];
                 let scales = &scales[start / e2m1::GROUP..];
-                for (group, (out, codes)) in out.chunks_mut(e2m1::GROUP).zip(codes.chunks(e2m1::GROUP / 2)).enumerate() {
+                for (group, (out, codes)) in out
+                    .chunks_mut(e2m1::GROUP)
+                    .zip(codes.chunks(e2m1::GROUP / 2))
+                    .enumerate()
+                {
                     let scale = ue8m0::value(scales[group]);
                     for (pair, &byte) in out.chunks_exact_mut(2).zip(codes) {
                         pair[0] = e2m1::VALUES[(byte & 15) as usize] * scale;

@@ -9,7 +9,9 @@ use crate::team::{Team, for_each_row};
 /// products are float32; `round` rounds the result once to BF16.
 pub fn rms_norm(team: &mut Team, x: &mut [f32], width: usize, weight: Option<&[f32]>, eps: f32, round: bool) {
     let isa = isa::detected();
-    for_each_row(team, x, width, 4, |_, row, _| norm_row(isa, row, weight, eps, round));
+    for_each_row(team, x, width, 4, |_, row, _| {
+        norm_row(isa, row, weight, eps, round);
+    });
 }
 
 /// As [`rms_norm`], from `x` into `out`.
@@ -48,7 +50,7 @@ fn norm_row_body(x: &mut [f32], weight: Option<&[f32]>, eps: f32, round: bool) {
         None => x.iter_mut().for_each(|x| *x *= scale),
     }
     if round {
-        x.iter_mut().for_each(|x| *x = bf16::round(*x));
+        bf16::round_all(x);
     }
 }
 

@@ -25,7 +25,9 @@ pub fn e4m3_round_trip(team: &mut Team, x: &[f32], width: usize, block: usize, o
 /// of a row (spec §5.4, §7.1).
 pub fn kv_round_trip(team: &mut Team, x: &mut [f32], width: usize, nope: usize) {
     let isa = isa::detected();
-    for_each_row(team, x, width, 16, |_, row, _| e4m3_row(isa, &mut row[..nope], KV_BLOCK));
+    for_each_row(team, x, width, 16, |_, row, _| {
+        e4m3_row(isa, &mut row[..nope], KV_BLOCK);
+    });
 }
 
 /// Each `width` (a power of two) of `x` through the normalised Hadamard transform, one BF16 rounding, and E2M1 in
@@ -51,7 +53,7 @@ multiversion! {
 #[inline(always)]
 fn hadamard_e2m1_row_body(x: &mut [f32]) {
     hadamard(x);
-    x.iter_mut().for_each(|x| *x = bf16::round(*x));
+    bf16::round_all(x);
     x.chunks_mut(e2m1::GROUP).for_each(e2m1::round_trip);
 }
 
@@ -93,7 +95,9 @@ mod tests {
 
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
-        let x: Vec<f32> = (0..256).map(|i| ((i * 73 % 199) as f32 - 99.0) * (i as f32 / 40.0 - 3.0).exp2()).collect();
+        let x: Vec<f32> = (0..256)
+            .map(|i| ((i * 73 % 199) as f32 - 99.0) * (i as f32 / 40.0 - 3.0).exp2())
+            .collect();
         let mut e4m3 = isa::available().map(|isa| {
             let mut y = x.clone();
             e4m3_row(isa, &mut y[..200], 64);

@@ -29,7 +29,8 @@ pub fn frequencies(rope_dim: usize, theta: f64, yarn: Option<Yarn>) -> Vec<f32> 
     });
     let Some(yarn) = yarn else { return base.collect() };
     let dimension = |rotations: f64| {
-        let wavelengths = yarn.original_max_position_embeddings as f64 / (rotations * 2.0 * std::f64::consts::PI);
+        let wavelengths =
+            yarn.original_max_position_embeddings as f64 / (rotations * 2.0 * std::f64::consts::PI);
         rope_dim as f64 * libm::log(wavelengths) / (2.0 * libm::log(theta))
     };
     let low = dimension(yarn.beta_fast).floor().max(0.0);
@@ -63,8 +64,10 @@ impl RotationTable {
         self.rows.clear();
         for position in positions {
             let angle = |f: &f32| (position as f32 * f) as f64;
-            self.rows.extend(self.frequencies.iter().map(|f| libm::cos(angle(f)) as f32));
-            self.rows.extend(self.frequencies.iter().map(|f| libm::sin(angle(f)) as f32));
+            self.rows
+                .extend(self.frequencies.iter().map(|f| libm::cos(angle(f)) as f32));
+            self.rows
+                .extend(self.frequencies.iter().map(|f| libm::sin(angle(f)) as f32));
         }
     }
 
@@ -99,7 +102,14 @@ pub fn rotate(
         let (cos, sin) = table.row(row);
         for head in x.chunks_exact_mut(head_dim) {
             let rotary = &mut head[head_dim - 2 * cos.len()..];
-            rotate_head(isa, rotary, cos, sin, if turn == Turn::Forward { 1.0 } else { -1.0 }, round);
+            rotate_head(
+                isa,
+                rotary,
+                cos,
+                sin,
+                if turn == Turn::Forward { 1.0 } else { -1.0 },
+                round,
+            );
         }
     });
 }
@@ -125,29 +135,93 @@ fn rotate_head_body(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32, round: b
 mod tests {
     use super::*;
 
-    const YARN: Yarn =
-        Yarn { factor: 16.0, original_max_position_embeddings: 65536, beta_fast: 32.0, beta_slow: 1.0 };
+    const YARN: Yarn = Yarn {
+        factor: 16.0,
+        original_max_position_embeddings: 65536,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+    };
 
     /// Spec §18.2.
     #[test]
     fn the_tables_of_the_specification() {
         let close = |found: &[f32], expected: &[f64]| {
             for (found, expected) in found.iter().zip(expected) {
-                assert!((*found as f64 / expected - 1.0).abs() < 3e-7, "{found} {expected}");
+                assert!(
+                    (*found as f64 / expected - 1.0).abs() < 3e-7,
+                    "{found} {expected}"
+                );
             }
         };
         let plain = frequencies(64, 10000.0, None);
-        close(&plain, &[1.0, 0.749_894_209_3, 0.562_341_325_2, 0.421_696_503_4, 0.316_227_766_0]);
+        close(
+            &plain,
+            &[
+                1.0,
+                0.749_894_209_3,
+                0.562_341_325_2,
+                0.421_696_503_4,
+                0.316_227_766_0,
+            ],
+        );
         let yarn = frequencies(64, 160_000.0, Some(YARN));
-        close(&yarn[..6], &[1.0, 0.687_656_021_9, 0.472_870_804_5, 0.325_172_456_3, 0.223_606_797_7, 0.153_764_561]);
+        close(
+            &yarn[..6],
+            &[
+                1.0,
+                0.687_656_021_9,
+                0.472_870_804_5,
+                0.325_172_456_3,
+                0.223_606_797_7,
+                0.153_764_561,
+            ],
+        );
         close(
             &yarn[15..],
             &[
-                0.003_635_538_584, 2.265_625e-3, 1.396_801_295e-3, 8.496_897_268e-4, 5.080_819_63e-4, 2.969_777_783e-4,
-                1.681_799_886e-4, 9.086_784_295e-5, 4.544_423_23e-5, 1.953_125e-5, 5.372_312_671e-6, 3.694_303_16e-6,
-                2.540_409_815e-6, 1.746_928_107e-6, 1.201_285_633e-6, 8.260_712_996e-7, 5.680_529_037e-7,
+                0.003_635_538_584,
+                2.265_625e-3,
+                1.396_801_295e-3,
+                8.496_897_268e-4,
+                5.080_819_63e-4,
+                2.969_777_783e-4,
+                1.681_799_886e-4,
+                9.086_784_295e-5,
+                4.544_423_23e-5,
+                1.953_125e-5,
+                5.372_312_671e-6,
+                3.694_303_16e-6,
+                2.540_409_815e-6,
+                1.746_928_107e-6,
+                1.201_285_633e-6,
+                8.260_712_996e-7,
+                5.680_529_037e-7,
             ],
         );
+    }
+
+    /// Trap 2 of spec §15: YaRN's amplitude factor is not applied; a turn keeps a pair's length.
+    #[test]
+    fn trap_02_yarn_has_no_amplitude_factor() {
+        let mut table = RotationTable::new(frequencies(64, 160_000.0, Some(YARN)), 3);
+        table.set([0usize, 77, 1_000_000].into_iter());
+        for row in 0..3 {
+            let (cos, sin) = table.row(row);
+            for (cos, sin) in cos.iter().zip(sin) {
+                assert!((cos.mul_add(*cos, sin * sin) - 1.0).abs() < 1e-6);
+            }
+        }
+    }
+
+    /// Trap 3 of spec §15: pairs are neighbours, not halves.
+    #[test]
+    fn trap_03_pairs_are_interleaved() {
+        let mut table = RotationTable::new(frequencies(4, 10000.0, None), 1);
+        table.set(std::iter::once(1));
+        let mut x = vec![1.0, 0.0, 0.0, 0.0];
+        rotate(&mut Team::new(1), &mut x, 4, 4, &table, Turn::Forward, false);
+        let (sin, cos) = 1f32.sin_cos();
+        assert!((x[0] - cos).abs() < 1e-6 && (x[1] - sin).abs() < 1e-6 && x[2..] == [0.0, 0.0]);
     }
 
     #[test]

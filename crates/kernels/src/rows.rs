@@ -137,13 +137,21 @@ pub struct RowStore {
 impl RowStore {
     /// An empty list.
     pub fn new(format: RowFormat) -> Self {
-        Self { format, blocks: Vec::new(), len: 0 }
+        Self {
+            format,
+            blocks: Vec::new(),
+            len: 0,
+        }
     }
 
     /// `rows` rows of zeros, to be written over: a ring.
     pub fn zeroed(format: RowFormat, rows: usize) -> Self {
         let block = Arc::new(vec![0; BLOCK_ROWS * format.bytes()]);
-        Self { format, blocks: vec![block; rows.div_ceil(BLOCK_ROWS)], len: rows }
+        Self {
+            format,
+            blocks: vec![block; rows.div_ceil(BLOCK_ROWS)],
+            len: rows,
+        }
     }
 
     /// Rows stored.
@@ -185,7 +193,8 @@ impl RowStore {
             self.len += 1;
         }
         let block = Arc::make_mut(&mut self.blocks[index / BLOCK_ROWS]);
-        self.format.pack(row, &mut block[index % BLOCK_ROWS * bytes..][..bytes]);
+        self.format
+            .pack(row, &mut block[index % BLOCK_ROWS * bytes..][..bytes]);
     }
 
     /// Unpacks row `index` into `out`.
@@ -193,7 +202,8 @@ impl RowStore {
         assert!(index < self.len, "row {index} of {}", self.len);
         let bytes = self.format.bytes();
         let block = &self.blocks[index / BLOCK_ROWS];
-        self.format.unpack(isa, &block[index % BLOCK_ROWS * bytes..][..bytes], out);
+        self.format
+            .unpack(isa, &block[index % BLOCK_ROWS * bytes..][..bytes], out);
     }
 
     /// Unpacks rows `indices` one after the other into `out`.
@@ -216,7 +226,9 @@ mod tests {
         let mut state = seed;
         (0..n)
             .map(|i| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 let unit = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
                 bf16::round(unit * ((i % 23) as f32 - 12.0).exp2())
             })

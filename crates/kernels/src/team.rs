@@ -97,7 +97,11 @@ impl Team {
     /// A team of `threads` (at least one) including the caller.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
-            announcement: Mutex::new(Announcement { task: None, stop: false, panic: None }),
+            announcement: Mutex::new(Announcement {
+                task: None,
+                stop: false,
+                panic: None,
+            }),
             announced: Condvar::new(),
             finished: Condvar::new(),
             epoch: AtomicU64::new(0),
@@ -114,7 +118,11 @@ impl Team {
                     .ok()
             })
             .collect();
-        Self { shared, workers, scratch: Scratch::default() }
+        Self {
+            shared,
+            workers,
+            scratch: Scratch::default(),
+        }
     }
 
     /// One thread for each core this process may use.
@@ -153,7 +161,9 @@ impl Team {
             self.shared.epoch.fetch_add(1, Ordering::Release);
         }
         self.shared.announced.notify_all();
-        let own = catch_unwind(AssertUnwindSafe(|| self.shared.take_items(task, &mut self.scratch)));
+        let own = catch_unwind(AssertUnwindSafe(|| {
+            self.shared.take_items(task, &mut self.scratch);
+        }));
         if own.is_err() {
             self.shared.next_item.store(items, Ordering::Relaxed);
         }
@@ -177,7 +187,11 @@ impl Team {
         }
         let mut announcement = self.shared.lock();
         while self.shared.workers_busy.load(Ordering::Acquire) != 0 {
-            announcement = self.shared.finished.wait(announcement).unwrap_or_else(PoisonError::into_inner);
+            announcement = self
+                .shared
+                .finished
+                .wait(announcement)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -206,7 +220,10 @@ fn worker(shared: &Shared) {
         let task = {
             let mut announcement = shared.lock();
             while shared.epoch.load(Ordering::Acquire) == seen {
-                announcement = shared.announced.wait(announcement).unwrap_or_else(PoisonError::into_inner);
+                announcement = shared
+                    .announced
+                    .wait(announcement)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             seen = shared.epoch.load(Ordering::Acquire);
             if announcement.stop {
@@ -246,7 +263,11 @@ unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 
 impl<'a, T> Disjoint<'a, T> {
     pub(crate) fn new(slice: &'a mut [T]) -> Self {
-        Self { start: slice.as_mut_ptr(), len: slice.len(), _owner: std::marker::PhantomData }
+        Self {
+            start: slice.as_mut_ptr(),
+            len: slice.len(),
+            _owner: std::marker::PhantomData,
+        }
     }
 
     /// Elements `from .. from + len`; panics outside the slice.
@@ -255,7 +276,11 @@ impl<'a, T> Disjoint<'a, T> {
     /// No two parts that are alive at once may overlap.
     #[inline(always)]
     pub(crate) unsafe fn part(&self, from: usize, len: usize) -> &'a mut [T] {
-        assert!(from <= self.len && len <= self.len - from, "part {from}+{len} of a slice of {}", self.len);
+        assert!(
+            from <= self.len && len <= self.len - from,
+            "part {from}+{len} of a slice of {}",
+            self.len
+        );
         // SAFETY: in bounds by the assertion; exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(from), len) }
     }
@@ -301,7 +326,9 @@ mod tests {
     fn a_panic_reaches_the_caller_and_the_team_survives() {
         let mut team = Team::new(3);
         for bad in [0, 7, 63] {
-            let outcome = catch_unwind(AssertUnwindSafe(|| team.run(64, |item, _| assert_ne!(item, bad, "item fails"))));
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                team.run(64, |item, _| assert_ne!(item, bad, "item fails"));
+            }));
             assert!(outcome.is_err());
             let done = AtomicUsize::new(0);
             team.run(64, |_, _| {

@@ -24,18 +24,40 @@ enum Stored {
 
 impl Step<'_> {
     /// From `workspace.normed` to `workspace.output`.
-    pub(crate) fn attention(&mut self, workspace: &mut Workspace, weights: &AttentionWeights, state: &mut LayerState) {
+    pub(crate) fn attention(
+        &mut self,
+        workspace: &mut Workspace,
+        weights: &AttentionWeights,
+        state: &mut LayerState,
+    ) {
         let c = self.model.config();
         let (t, d) = (self.tokens.len(), c.hidden_size);
-        let Workspace { normed, normed_quantised, output, rotations, attention: buffers, .. } = workspace;
+        let Workspace {
+            normed,
+            normed_quantised,
+            output,
+            rotations,
+            attention: buffers,
+            ..
+        } = workspace;
         let (x, xq) = (&normed[..t * d], &normed_quantised[..t * d]);
         let ratio = weights.kind.ratio();
-        let rotation = if ratio == 0 { &rotations.window } else { &rotations.compress };
-        let entries = rotations.entries.iter().find(|(r, _)| *r == ratio).map(|(_, table)| table);
+        let rotation = if ratio == 0 {
+            &rotations.window
+        } else {
+            &rotations.compress
+        };
+        let entries = rotations
+            .entries
+            .iter()
+            .find(|(r, _)| *r == ratio)
+            .map(|(_, table)| table);
 
         let window_start = self.window_rows(buffers, x, xq, weights, state, rotation);
         self.queries(buffers, weights, rotation);
-        if let (Some(compressor), Some(state), Some(table)) = (&weights.compressor, &mut state.compressed, entries) {
+        if let (Some(compressor), Some(state), Some(table)) =
+            (&weights.compressor, &mut state.compressed, entries)
+        {
             self.compress(buffers, x, compressor, state, table, Stored::Kv);
         }
         let mut stride = 0;
@@ -62,7 +84,15 @@ impl Step<'_> {
             round: self.round,
         };
         attention.attend(self.team, &mut buffers.unpacked, result);
-        rotate(self.team, result, heads * head_dim, head_dim, rotation, Turn::Back, self.round);
+        rotate(
+            self.team,
+            result,
+            heads * head_dim,
+            head_dim,
+            rotation,
+            Turn::Back,
+            self.round,
+        );
 
         let rank = c.o_groups * c.o_lora_rank;
         let grouped = &mut buffers.grouped[..t * rank];
@@ -94,15 +124,28 @@ impl Step<'_> {
         let (before, own) = buffers.window_rows.split_at_mut(earlier * width);
         let own = &mut own[..t * width];
         let latent = &mut buffers.latent[..t * c.q_lora_rank];
-        let products = [self.product(&weights.wq_a, x, xq, latent), self.product(&weights.wkv, x, xq, own)];
+        let products = [
+            self.product(&weights.wq_a, x, xq, latent),
+            self.product(&weights.wkv, x, xq, own),
+        ];
         multiply(self.team, &products);
-        rms_norm(self.team, own, width, Some(&weights.kv_norm), c.rms_norm_eps, self.round);
+        rms_norm(
+            self.team,
+            own,
+            width,
+            Some(&weights.kv_norm),
+            c.rms_norm_eps,
+            self.round,
+        );
         rotate(self.team, own, width, width, rotation, Turn::Forward, self.round);
         if self.round {
             kv_round_trip(self.team, own, width, width - c.qk_rope_head_dim);
         }
         // Read what the ring still holds of earlier positions before the step's own rows take their slots.
-        state.window.gather((window_start..self.start).map(|position| position % slots), before);
+        state.window.gather(
+            (window_start..self.start).map(|position| position % slots),
+            before,
+        );
         for (i, row) in own.chunks_exact(width).enumerate().skip(t.saturating_sub(slots)) {
             state.window.write((self.start + i) % slots, row);
         }
@@ -110,18 +153,38 @@ impl Step<'_> {
     }
 
     /// Queries from the latent: normalised latent, projection, per-head norm, rotation.
-    fn queries(&mut self, buffers: &mut AttentionBuffers, weights: &AttentionWeights, rotation: &RotationTable) {
+    fn queries(
+        &mut self,
+        buffers: &mut AttentionBuffers,
+        weights: &AttentionWeights,
+        rotation: &RotationTable,
+    ) {
         let c = self.model.config();
         let (t, rank, width) = (self.tokens.len(), c.q_lora_rank, c.head_dim);
         let latent = &mut buffers.latent[..t * rank];
         let latent_quantised = &mut buffers.latent_quantised[..t * rank];
         let q = &mut buffers.q[..t * c.num_attention_heads * width];
-        rms_norm(self.team, latent, rank, Some(&weights.q_norm), c.rms_norm_eps, self.round);
+        rms_norm(
+            self.team,
+            latent,
+            rank,
+            Some(&weights.q_norm),
+            c.rms_norm_eps,
+            self.round,
+        );
         self.quantise(latent, rank, latent_quantised);
         let product = self.product(&weights.wq_b, latent, latent_quantised, q);
         multiply(self.team, &[product]);
         rms_norm(self.team, q, width, None, c.rms_norm_eps, self.round);
-        rotate(self.team, q, c.num_attention_heads * width, width, rotation, Turn::Forward, self.round);
+        rotate(
+            self.team,
+            q,
+            c.num_attention_heads * width,
+            width,
+            rotation,
+            Turn::Forward,
+            self.round,
+        );
     }
 
     /// Adds the step's tokens to a compressor and stores the entries they complete.
@@ -160,14 +223,23 @@ impl Step<'_> {
         if count > 0 {
             let c = self.model.config();
             let entries = &mut buffers.entries[..count * width];
-            pooling.pool(self.team, (keys, gates, base), first, c.rms_norm_eps, self.round, entries);
+            pooling.pool(
+                self.team,
+                (keys, gates, base),
+                first,
+                c.rms_norm_eps,
+                self.round,
+                entries,
+            );
             rotate(self.team, entries, width, width, table, Turn::Forward, self.round);
             match stored {
                 _ if !self.round => {}
                 Stored::Kv => kv_round_trip(self.team, entries, width, width - c.qk_rope_head_dim),
                 Stored::IndexKey => hadamard_e2m1_round_trip(self.team, entries, width),
             }
-            entries.chunks_exact(width).for_each(|entry| state.entries.push(entry));
+            entries
+                .chunks_exact(width)
+                .for_each(|entry| state.entries.push(entry));
         }
 
         let kept = pending_len(end, ratio, pooling.overlap) * token;
@@ -202,7 +274,15 @@ impl Step<'_> {
             Product::new(weights.weights_proj.view(), x, head_weights).rounded(self.round),
         ];
         multiply(self.team, &products);
-        rotate(self.team, q, heads * width, width, rotation, Turn::Forward, self.round);
+        rotate(
+            self.team,
+            q,
+            heads * width,
+            width,
+            rotation,
+            Turn::Forward,
+            self.round,
+        );
         if self.round {
             hadamard_e2m1_round_trip(self.team, q, width);
         }

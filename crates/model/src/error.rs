@@ -42,7 +42,9 @@ pub enum ForwardError {
         max: usize,
     },
     /// More tokens at once than the workspace was made for. Nothing was appended.
-    #[error("a chunk of {tokens} tokens is longer than the {max} this workspace was made for; append fewer at a time")]
+    #[error(
+        "a chunk of {tokens} tokens is longer than the {max} this workspace was made for; append fewer at a time"
+    )]
     ChunkTooLong {
         /// Tokens to append.
         tokens: usize,

@@ -18,7 +18,13 @@ impl Step<'_> {
         let c = self.model.config();
         let (t, d, k) = (self.tokens.len(), c.hidden_size, c.num_experts_per_tok);
         let (width, limit) = (c.moe_intermediate_size, c.swiglu_limit);
-        let Workspace { normed, normed_quantised, output, experts: buffers, .. } = workspace;
+        let Workspace {
+            normed,
+            normed_quantised,
+            output,
+            experts: buffers,
+            ..
+        } = workspace;
         let (x, xq) = (&normed[..t * d], &normed_quantised[..t * d]);
 
         self.route(buffers, x, weights);
@@ -33,17 +39,51 @@ impl Step<'_> {
         }
 
         self.shared_expert(buffers, x, xq, &weights.shared);
-        let ExpertBuffers { first, inputs, gate, up, hidden_quantised, outputs, .. } = buffers;
-        self.each_expert(weights, first, |expert| &expert.w1, &inputs[..t * k * d], &mut gate[..t * k * width]);
-        self.each_expert(weights, first, |expert| &expert.w3, &inputs[..t * k * d], &mut up[..t * k * width]);
+        let ExpertBuffers {
+            first,
+            inputs,
+            gate,
+            up,
+            hidden_quantised,
+            outputs,
+            ..
+        } = buffers;
+        self.each_expert(
+            weights,
+            first,
+            |expert| &expert.w1,
+            &inputs[..t * k * d],
+            &mut gate[..t * k * width],
+        );
+        self.each_expert(
+            weights,
+            first,
+            |expert| &expert.w3,
+            &inputs[..t * k * d],
+            &mut up[..t * k * width],
+        );
         let gate = &mut gate[..t * k * width];
         let routed_weights = Some(&buffers.input_weights[..t * k]);
-        swiglu(self.team, gate, &up[..t * k * width], width, routed_weights, limit, self.round);
+        swiglu(
+            self.team,
+            gate,
+            &up[..t * k * width],
+            width,
+            routed_weights,
+            limit,
+            self.round,
+        );
         let hidden_quantised = &mut hidden_quantised[..t * k * width];
         self.quantise(gate, width, hidden_quantised);
         let quantised = self.round && weights.routed[0].w2.is_quantised();
         let hidden = if quantised { hidden_quantised } else { gate };
-        self.each_expert(weights, first, |expert| &expert.w2, hidden, &mut outputs[..t * k * d]);
+        self.each_expert(
+            weights,
+            first,
+            |expert| &expert.w2,
+            hidden,
+            &mut outputs[..t * k * d],
+        );
         combine(
             self.team,
             outputs,
@@ -71,9 +111,19 @@ impl Step<'_> {
                 Selection::Given(given)
             }
         };
-        let router =
-            Router { selection, experts_per_token: k, normalise: c.norm_topk_prob, scale: c.routed_scaling_factor };
-        router.route(self.team, experts, scores, &mut buffers.ids[..t * k], &mut buffers.weights[..t * k]);
+        let router = Router {
+            selection,
+            experts_per_token: k,
+            normalise: c.norm_topk_prob,
+            scale: c.routed_scaling_factor,
+        };
+        router.route(
+            self.team,
+            experts,
+            scores,
+            &mut buffers.ids[..t * k],
+            &mut buffers.weights[..t * k],
+        );
     }
 
     /// One matrix of every expert that has tokens: `x` and `out` hold each expert's rows one after the other.
@@ -110,9 +160,11 @@ impl Step<'_> {
         let width = c.moe_intermediate_size * c.n_shared_experts;
         let gate = &mut buffers.shared_gate[..t * width];
         let up = &mut buffers.shared_up[..t * width];
-        let products = [self.product(&shared.w1, x, xq, gate), self.product(&shared.w3, x, xq, up)];
+        let products = [
+            self.product(&shared.w1, x, xq, gate),
+            self.product(&shared.w3, x, xq, up),
+        ];
         multiply(self.team, &products);
-        drop(products);
         // The same clamp as the routed experts (spec §16).
         swiglu(self.team, gate, up, width, None, c.swiglu_limit, self.round);
         let quantised = &mut buffers.shared_hidden_quantised[..t * width];

@@ -50,7 +50,11 @@ impl Step<'_> {
         quantised: &'p [f32],
         out: &'p mut [f32],
     ) -> Product<'p> {
-        let x = if self.round && linear.is_quantised() { quantised } else { plain };
+        let x = if self.round && linear.is_quantised() {
+            quantised
+        } else {
+            plain
+        };
         Product::new(linear.view(), x, out).rounded(self.round)
     }
 }
@@ -70,12 +74,19 @@ impl Model {
     ) -> Result<&'w [f32], ForwardError> {
         self.check(workspace, state, tokens)?;
         state.broken = true;
-        let mut step = Step { model: self, team, tokens, start: state.len, round: self.numerics().rounds() };
+        let mut step = Step {
+            model: self,
+            team,
+            tokens,
+            start: state.len,
+            round: self.numerics().rounds(),
+        };
         workspace.set_rotations(step.start, tokens.len());
         step.embed(workspace);
         for (i, layer) in self.layers.iter().enumerate() {
             let finite = step.layer(workspace, layer, &mut state.layers[i]);
-            finite.map_err(|sublayer| not_finite(format!("layer {i} {sublayer}"), step.start, tokens.len()))?;
+            finite
+                .map_err(|sublayer| not_finite(format!("layer {i} {sublayer}"), step.start, tokens.len()))?;
         }
         let rows = match want {
             Want::Nothing => 0,
@@ -102,13 +113,23 @@ impl Model {
             return Err(ForwardError::EmptyChunk);
         }
         if tokens.len() > workspace.max_chunk {
-            return Err(ForwardError::ChunkTooLong { tokens: tokens.len(), max: workspace.max_chunk });
+            return Err(ForwardError::ChunkTooLong {
+                tokens: tokens.len(),
+                max: workspace.max_chunk,
+            });
         }
         let max = config.max_position_embeddings;
         if tokens.len() > max.saturating_sub(state.len) {
-            return Err(ForwardError::ContextFull { len: state.len, adding: tokens.len(), max });
+            return Err(ForwardError::ContextFull {
+                len: state.len,
+                adding: tokens.len(),
+                max,
+            });
         }
-        match tokens.iter().position(|&token| token as usize >= config.vocab_size) {
+        match tokens
+            .iter()
+            .position(|&token| token as usize >= config.vocab_size)
+        {
             Some(at) => Err(ForwardError::TokenOutOfRange {
                 token: tokens[at],
                 position: state.len + at,
@@ -120,7 +141,11 @@ impl Model {
 }
 
 fn not_finite(stage: String, start: usize, tokens: usize) -> ForwardError {
-    ForwardError::NotFinite { stage, from: start, to: start + tokens - 1 }
+    ForwardError::NotFinite {
+        stage,
+        from: start,
+        to: start + tokens - 1,
+    }
 }
 
 impl Workspace {
@@ -146,9 +171,10 @@ impl Step<'_> {
             let (first, rest) = streams.split_at_mut(d);
             table.decode(token as usize, 0, first);
             if self.round {
-                first.iter_mut().for_each(|x| *x = bf16::round(*x));
+                bf16::round_all(first);
             }
-            rest.chunks_exact_mut(d).for_each(|stream| stream.copy_from_slice(first));
+            rest.chunks_exact_mut(d)
+                .for_each(|stream| stream.copy_from_slice(first));
         }
     }
 
@@ -178,7 +204,15 @@ impl Step<'_> {
         let normed = &mut workspace.normed[..t * d];
         multiply(self.team, &[Product::new(site.projection.view(), streams, mix)]);
         hyper::read(self.team, shape, &site.constants, streams, mix, reading);
-        rms_norm_into(self.team, reading, d, Some(norm), shape.norm_eps, self.round, normed);
+        rms_norm_into(
+            self.team,
+            reading,
+            d,
+            Some(norm),
+            shape.norm_eps,
+            self.round,
+            normed,
+        );
         self.quantise(normed, d, &mut workspace.normed_quantised[..t * d]);
     }
 
@@ -213,7 +247,14 @@ impl Step<'_> {
         let logits = &mut workspace.logits[..rows * vocab];
         multiply(self.team, &[Product::new(site.projection.view(), streams, mix)]);
         hyper::read_head(self.team, shape, &site.base, site.scale, streams, mix, x);
-        rms_norm(self.team, x, d, Some(&self.model.head_norm), shape.norm_eps, self.round);
+        rms_norm(
+            self.team,
+            x,
+            d,
+            Some(&self.model.head_norm),
+            shape.norm_eps,
+            self.round,
+        );
         multiply(self.team, &[Product::new(self.model.head.view(), x, logits)]);
         logits.iter().all(|logit| logit.is_finite())
     }

@@ -40,13 +40,18 @@ impl fmt::Display for Numerics {
 
 /// A name that is no numerics profile.
 #[derive(Debug, thiserror::Error)]
-#[error("numerics `{0}` is unknown: expected `exact` (float32) or `reference` (the published low-precision path)")]
+#[error(
+    "numerics `{0}` is unknown: expected `exact` (float32) or `reference` (the published low-precision path)"
+)]
 pub struct UnknownNumerics(pub String);
 
 impl FromStr for Numerics {
     type Err = UnknownNumerics;
 
     fn from_str(name: &str) -> Result<Self, UnknownNumerics> {
-        Self::ALL.into_iter().find(|n| n.name() == name).ok_or_else(|| UnknownNumerics(name.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|n| n.name() == name)
+            .ok_or_else(|| UnknownNumerics(name.to_owned()))
     }
 }

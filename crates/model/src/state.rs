@@ -68,18 +68,38 @@ impl Model {
     /// The state of an empty sequence.
     pub fn new_state(&self) -> State {
         let config = self.config();
-        let layers = config.layers.iter().map(|layer| layer_state(config, self.numerics(), layer.attention)).collect();
-        State { len: 0, broken: false, model: self.id(), layers }
+        let layers = config
+            .layers
+            .iter()
+            .map(|layer| layer_state(config, self.numerics(), layer.attention))
+            .collect();
+        State {
+            len: 0,
+            broken: false,
+            model: self.id(),
+            layers,
+        }
     }
 }
 
 fn layer_state(config: &Config, numerics: Numerics, attention: Attention) -> LayerState {
     let (width, rope) = (config.head_dim, config.qk_rope_head_dim);
     let (kv, key) = match numerics {
-        Numerics::Exact => (RowFormat::F32 { width }, RowFormat::F32 { width: config.index_head_dim }),
-        Numerics::Reference => {
-            (RowFormat::Kv { nope: width - rope, rope }, RowFormat::IndexKey { width: config.index_head_dim })
-        }
+        Numerics::Exact => (
+            RowFormat::F32 { width },
+            RowFormat::F32 {
+                width: config.index_head_dim,
+            },
+        ),
+        Numerics::Reference => (
+            RowFormat::Kv {
+                nope: width - rope,
+                rope,
+            },
+            RowFormat::IndexKey {
+                width: config.index_head_dim,
+            },
+        ),
     };
     let (compressed, index) = match attention {
         Attention::Window => (None, None),
@@ -89,7 +109,11 @@ fn layer_state(config: &Config, numerics: Numerics, attention: Attention) -> Lay
         ),
         Attention::Heavy { ratio } => (Some(CompressedState::new(kv, ratio, width, false)), None),
     };
-    LayerState { window: RowStore::zeroed(kv, window_slots(config)), compressed, index }
+    LayerState {
+        window: RowStore::zeroed(kv, window_slots(config)),
+        compressed,
+        index,
+    }
 }
 
 impl State {
@@ -122,8 +146,16 @@ mod tests {
 
     #[test]
     fn pending_tokens_reach_back_to_the_window_that_is_needed() {
-        assert_eq!((0..10).map(|len| pending_len(len, 4, true)).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 7, 4, 5]);
-        assert_eq!((126..130).map(|len| pending_len(len, 128, false)).collect::<Vec<_>>(), [126, 127, 0, 1]);
+        assert_eq!(
+            (0..10).map(|len| pending_len(len, 4, true)).collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4, 5, 6, 7, 4, 5]
+        );
+        assert_eq!(
+            (126..130)
+                .map(|len| pending_len(len, 128, false))
+                .collect::<Vec<_>>(),
+            [126, 127, 0, 1]
+        );
         for (ratio, overlap) in [(4, true), (128, false), (1, true), (1, false)] {
             let most = (0..1000).map(|len| pending_len(len, ratio, overlap)).max();
             assert_eq!(most, Some(pending_max(ratio, overlap)));

@@ -111,7 +111,12 @@ pub(crate) struct Expert {
 
 impl Linear {
     pub(crate) fn view(&self) -> matrix::Matrix<'_> {
-        let Matrix { rows, cols, data, encoding } = &self.0;
+        let Matrix {
+            rows,
+            cols,
+            data,
+            encoding,
+        } = &self.0;
         let elements = match encoding {
             Encoding::F32 => Elements::F32(data),
             Encoding::Bf16 => Elements::Bf16(data),
@@ -123,9 +128,16 @@ impl Linear {
                     Fp8Scales::Ue8m0(&scale.data)
                 },
             },
-            Encoding::Fp4 { scale } => Elements::Fp4 { codes: data, scales: &scale.data },
+            Encoding::Fp4 { scale } => Elements::Fp4 {
+                codes: data,
+                scales: &scale.data,
+            },
         };
-        matrix::Matrix { rows: *rows, cols: *cols, elements }
+        matrix::Matrix {
+            rows: *rows,
+            cols: *cols,
+            elements,
+        }
     }
 
     /// Whether the published path quantises this linear's input.
@@ -137,7 +149,10 @@ impl Linear {
 impl Model {
     /// Finds every tensor of the backbone, checks shapes and types, and reads the small ones. Weights stay mapped.
     pub fn load(checkpoint: Checkpoint, numerics: Numerics) -> Result<Self, LoadError> {
-        let loader = Loader { checkpoint: &checkpoint, config: checkpoint.config() };
+        let loader = Loader {
+            checkpoint: &checkpoint,
+            config: checkpoint.config(),
+        };
         let config = checkpoint.config();
         let (vocab, d) = (config.vocab_size, config.hidden_size);
         let streams = config.hc_mult;
@@ -149,7 +164,9 @@ impl Model {
             base: checkpoint.vector("hc_head_base", &[streams])?,
             scale: checkpoint.vector("hc_head_scale", &[1])?[0],
         };
-        let layers = (0..config.layers.len()).map(|i| loader.layer(i)).collect::<Result<_, _>>()?;
+        let layers = (0..config.layers.len())
+            .map(|i| loader.layer(i))
+            .collect::<Result<_, _>>()?;
         let yarn = config.yarn.map(|yarn| rope::Yarn {
             factor: yarn.factor,
             original_max_position_embeddings: yarn.original_max_position_embeddings,
@@ -165,7 +182,11 @@ impl Model {
             layers,
             // Two tables: one for all layers is the most common port defect (spec §15, trap 1).
             window_frequencies: rope::frequencies(config.qk_rope_head_dim, config.rope_theta, None),
-            compress_frequencies: rope::frequencies(config.qk_rope_head_dim, config.compress_rope_theta, yarn),
+            compress_frequencies: rope::frequencies(
+                config.qk_rope_head_dim,
+                config.compress_rope_theta,
+                yarn,
+            ),
             numerics,
             checkpoint,
         })
@@ -235,7 +256,11 @@ impl Loader<'_> {
         let mixes = (2 + n) * n;
         let scale = self.vector(&format!("{p}_scale"), 3)?;
         Ok(Site {
-            projection: Linear(self.checkpoint.parameter(&format!("{p}_fn"), mixes, n * self.config.hidden_size)?),
+            projection: Linear(self.checkpoint.parameter(
+                &format!("{p}_fn"),
+                mixes,
+                n * self.config.hidden_size,
+            )?),
             constants: HyperSite {
                 base: self.vector(&format!("{p}_base"), mixes)?,
                 scale: [scale[0], scale[1], scale[2]],
@@ -248,14 +273,27 @@ impl Loader<'_> {
         let (d, heads, width) = (c.hidden_size, c.num_attention_heads, c.head_dim);
         let compressor = match kind {
             Attention::Window => None,
-            Attention::Sparse { ratio } => Some(self.compressor(&format!("{p}.compressor"), width, ratio, true)?),
-            Attention::Heavy { ratio } => Some(self.compressor(&format!("{p}.compressor"), width, ratio, false)?),
+            Attention::Sparse { ratio } => {
+                Some(self.compressor(&format!("{p}.compressor"), width, ratio, true)?)
+            }
+            Attention::Heavy { ratio } => {
+                Some(self.compressor(&format!("{p}.compressor"), width, ratio, false)?)
+            }
         };
         let indexer = match kind {
             Attention::Sparse { ratio } => Some(IndexerWeights {
-                wq_b: self.linear(&format!("{p}.indexer.wq_b"), c.index_n_heads * c.index_head_dim, c.q_lora_rank)?,
+                wq_b: self.linear(
+                    &format!("{p}.indexer.wq_b"),
+                    c.index_n_heads * c.index_head_dim,
+                    c.q_lora_rank,
+                )?,
                 weights_proj: self.linear(&format!("{p}.indexer.weights_proj"), c.index_n_heads, d)?,
-                compressor: self.compressor(&format!("{p}.indexer.compressor"), c.index_head_dim, ratio, true)?,
+                compressor: self.compressor(
+                    &format!("{p}.indexer.compressor"),
+                    c.index_head_dim,
+                    ratio,
+                    true,
+                )?,
             }),
             Attention::Window | Attention::Heavy { .. } => None,
         };
@@ -267,7 +305,11 @@ impl Loader<'_> {
             wq_b: self.linear(&format!("{p}.wq_b"), heads * width, c.q_lora_rank)?,
             wkv: self.linear(&format!("{p}.wkv"), width, d)?,
             kv_norm: self.vector(&format!("{p}.kv_norm.weight"), width)?,
-            wo_a: self.linear(&format!("{p}.wo_a"), c.o_groups * c.o_lora_rank, heads * width / c.o_groups)?,
+            wo_a: self.linear(
+                &format!("{p}.wo_a"),
+                c.o_groups * c.o_lora_rank,
+                heads * width / c.o_groups,
+            )?,
             wo_b: self.linear(&format!("{p}.wo_b"), d, c.o_groups * c.o_lora_rank)?,
             compressor,
             indexer,
@@ -289,7 +331,9 @@ impl Loader<'_> {
                 ratio,
                 width,
                 overlap,
-                ape: self.checkpoint.vector(&format!("{p}.ape"), &[ratio, token_width])?,
+                ape: self
+                    .checkpoint
+                    .vector(&format!("{p}.ape"), &[ratio, token_width])?,
                 norm: self.vector(&format!("{p}.norm.weight"), width)?,
             },
         })
@@ -315,7 +359,9 @@ impl Loader<'_> {
                     c.num_experts_per_tok,
                 )?),
             },
-            routed: (0..experts).map(|e| expert(format!("{p}.experts.{e}"), width)).collect::<Result<_, _>>()?,
+            routed: (0..experts)
+                .map(|e| expert(format!("{p}.experts.{e}"), width))
+                .collect::<Result<_, _>>()?,
             shared: expert(format!("{p}.shared_experts"), width * c.n_shared_experts)?,
         })
     }

@@ -95,7 +95,10 @@ impl Model {
         }
         let q = c.num_attention_heads * c.head_dim;
         let pairs = t * c.num_experts_per_tok;
-        let (width, shared) = (c.moe_intermediate_size, c.moe_intermediate_size * c.n_shared_experts);
+        let (width, shared) = (
+            c.moe_intermediate_size,
+            c.moe_intermediate_size * c.n_shared_experts,
+        );
         Workspace {
             max_chunk: t,
             model: self.id(),
@@ -110,7 +113,12 @@ impl Model {
                 compress: RotationTable::new(self.compress_frequencies.clone(), t),
                 entries: ratios
                     .into_iter()
-                    .map(|r| (r, RotationTable::new(self.compress_frequencies.clone(), t / r + 1)))
+                    .map(|r| {
+                        (
+                            r,
+                            RotationTable::new(self.compress_frequencies.clone(), t / r + 1),
+                        )
+                    })
                     .collect(),
             },
             attention: AttentionBuffers {

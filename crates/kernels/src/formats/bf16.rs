@@ -6,6 +6,12 @@ pub fn round(x: f32) -> f32 {
     f32::from_bits((to_bits(x) as u32) << 16)
 }
 
+/// [`round`] on every element.
+#[inline(always)]
+pub fn round_all(x: &mut [f32]) {
+    x.iter_mut().for_each(|x| *x = round(*x));
+}
+
 /// The nearest BF16, ties to even, as its 16 bits. NaN stays a (quiet) NaN.
 #[inline(always)]
 pub fn to_bits(x: f32) -> u16 {

@@ -7,8 +7,9 @@ use super::ue8m0;
 pub const GROUP: usize = 32;
 
 /// Each code's value; code 8 is −0.
-pub const VALUES: [f32; 16] =
-    [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
+pub const VALUES: [f32; 16] = [
+    0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0,
+];
 
 /// The code of the nearest value, ties to even, saturating at ±6. NaN has no code: the caller keeps it out.
 #[inline(always)]
@@ -39,7 +40,11 @@ pub fn round_trip(group: &mut [f32]) {
     let scale = group_scale(amax);
     let (up, down) = (ue8m0::value(scale), ue8m0::reciprocal(scale));
     for x in group {
-        *x = if x.is_nan() { *x } else { VALUES[encode(*x * down) as usize] * up };
+        *x = if x.is_nan() {
+            *x
+        } else {
+            VALUES[encode(*x * down) as usize] * up
+        };
     }
 }
 
@@ -53,7 +58,15 @@ mod tests {
             assert_eq!(encode(VALUES[code as usize]), code);
         }
         // Spec §9.4.
-        for (tie, even) in [(0.25, 0.0), (0.75, 1.0), (1.25, 1.0), (1.75, 2.0), (2.5, 2.0), (3.5, 4.0), (5.0, 4.0)] {
+        for (tie, even) in [
+            (0.25, 0.0),
+            (0.75, 1.0),
+            (1.25, 1.0),
+            (1.75, 2.0),
+            (2.5, 2.0),
+            (3.5, 4.0),
+            (5.0, 4.0),
+        ] {
             assert_eq!(VALUES[encode(tie) as usize], even, "{tie}");
             assert_eq!(VALUES[encode(-tie) as usize], -even, "{tie}");
         }

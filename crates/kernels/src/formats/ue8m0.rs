@@ -13,7 +13,11 @@ pub fn value(byte: u8) -> f32 {
 /// The reciprocal of a scale byte that [`ceil`] can produce (1 ..= 254); exact.
 #[inline(always)]
 pub fn reciprocal(byte: u8) -> f32 {
-    if byte == 254 { f32::from_bits(0x0040_0000) } else { f32::from_bits((254 - byte as u32) << 23) }
+    if byte == 254 {
+        f32::from_bits(0x0040_0000)
+    } else {
+        f32::from_bits((254 - byte as u32) << 23)
+    }
 }
 
 /// The smallest power of two that is not below `x`, from the bit pattern: exponent + (mantissa ≠ 0) (spec §9.2).
@@ -22,7 +26,11 @@ pub fn reciprocal(byte: u8) -> f32 {
 pub fn ceil(x: f32) -> u8 {
     let bits = x.to_bits();
     let exponent = (bits >> 23) + ((bits & 0x7F_FFFF) != 0) as u32;
-    if x.is_nan() { 255 } else { exponent.clamp(1, 254) as u8 }
+    if x.is_nan() {
+        255
+    } else {
+        exponent.clamp(1, 254) as u8
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The AVX-512 versions of the dot tile and of weight decoding.
 
+#[allow(clippy::wildcard_imports, reason = "a kernel uses dozens of intrinsics")]
 use std::arch::x86_64::*;
 
 use super::{Operand, TILE};
@@ -17,8 +18,16 @@ pub(super) fn dots(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; 
             for i in 0..x.rows {
                 for j in 0..w.rows {
                     let mut one = [[0.0; TILE]; TILE];
-                    let x = Operand { data: &x.data[i * x.stride..], stride: x.stride, rows: 1 };
-                    let w = Operand { data: &w.data[j * w.stride..], stride: w.stride, rows: 1 };
+                    let x = Operand {
+                        data: &x.data[i * x.stride..],
+                        stride: x.stride,
+                        rows: 1,
+                    };
+                    let w = Operand {
+                        data: &w.data[j * w.stride..],
+                        stride: w.stride,
+                        rows: 1,
+                    };
                     tile::<1, 1>(&w, &x, k, &mut one);
                     out[i][j] = one[0][0];
                 }
@@ -29,13 +38,22 @@ pub(super) fn dots(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; 
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
-fn tile<const X: usize, const W: usize>(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE]; TILE]) {
+fn tile<const X: usize, const W: usize>(
+    w: &Operand<'_>,
+    x: &Operand<'_>,
+    k: usize,
+    out: &mut [[f32; TILE]; TILE],
+) {
     let xs: [&[f32]; X] = std::array::from_fn(|i| &x.data[i * x.stride..][..k]);
     let ws: [&[f32]; W] = std::array::from_fn(|j| &w.data[j * w.stride..][..k]);
     let mut sums = [[_mm512_setzero_ps(); W]; X];
     let mut at = 0;
     while at < k {
-        let mask = if k - at >= LANES { 0xFFFF } else { (1u16 << (k - at)) - 1 };
+        let mask = if k - at >= LANES {
+            0xFFFF
+        } else {
+            (1u16 << (k - at)) - 1
+        };
         // SAFETY: every slice has k elements; lanes at or beyond k are masked off and not read.
         let load = |row: &[f32]| unsafe { _mm512_maskz_loadu_ps(mask, row.as_ptr().add(at)) };
         let mut wv = [_mm512_setzero_ps(); W];
@@ -99,7 +117,10 @@ pub(super) fn decode(matrix: &Matrix<'_>, row: usize, from: usize, out: &mut [f3
             let table = unsafe { _mm512_loadu_ps(e2m1::VALUES.as_ptr()) };
             let low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
             let high = _mm512_set_epi32(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8);
-            let groups = out.chunks_exact_mut(e2m1::GROUP).zip(codes.chunks_exact(e2m1::GROUP / 2)).zip(scales);
+            let groups = out
+                .chunks_exact_mut(e2m1::GROUP)
+                .zip(codes.chunks_exact(e2m1::GROUP / 2))
+                .zip(scales);
             for ((out, codes), &scale) in groups {
                 let scale = _mm512_set1_ps(ue8m0::value(scale));
                 // SAFETY: 16 bytes are read and 32 floats written, the lengths of the two chunks.
@@ -166,12 +187,22 @@ fn weigh<const H: usize>(p: &[f32], stride: usize, rows: &[f32], width: usize, o
         for (h, sums) in sums.iter_mut().enumerate() {
             let out = &out[h * width + column..][..2 * LANES];
             // SAFETY: the slice holds the 32 floats that are read.
-            *sums = unsafe { [_mm512_loadu_ps(out.as_ptr()), _mm512_loadu_ps(out.as_ptr().add(LANES))] };
+            *sums = unsafe {
+                [
+                    _mm512_loadu_ps(out.as_ptr()),
+                    _mm512_loadu_ps(out.as_ptr().add(LANES)),
+                ]
+            };
         }
         for r in 0..n {
             let row = &rows[r * width + column..][..2 * LANES];
             // SAFETY: the slice holds the 32 floats that are read.
-            let (a, b) = unsafe { (_mm512_loadu_ps(row.as_ptr()), _mm512_loadu_ps(row.as_ptr().add(LANES))) };
+            let (a, b) = unsafe {
+                (
+                    _mm512_loadu_ps(row.as_ptr()),
+                    _mm512_loadu_ps(row.as_ptr().add(LANES)),
+                )
+            };
             for (h, sums) in sums.iter_mut().enumerate() {
                 let weight = _mm512_set1_ps(p[h * stride + r]);
                 sums[0] = _mm512_fmadd_ps(weight, a, sums[0]);

@@ -101,11 +101,11 @@ impl<'a> Product<'a> {
 }
 
 /// Computes a group of products together, sharing out all their rows at once.
-pub fn multiply<'a>(team: &mut Team, products: &[Product<'a>]) {
+pub fn multiply(team: &mut Team, products: &[Product<'_>]) {
     multiply_with(isa::detected(), team, products);
 }
 
-pub(crate) fn multiply_with<'a>(isa: Isa, team: &mut Team, products: &[Product<'a>]) {
+pub(crate) fn multiply_with(isa: Isa, team: &mut Team, products: &[Product<'_>]) {
     for product in products {
         product.matrix.assert_well_formed();
     }
@@ -134,7 +134,13 @@ fn multiply_tile(isa: Isa, product: &Product<'_>, first: usize, rows: usize, wei
     for from in (0..cols).step_by(K_CHUNK) {
         let k = K_CHUNK.min(cols - from);
         for row in 0..rows {
-            decode(isa, &product.matrix, row_in_matrix + row, from, &mut weights[row * K_CHUNK..][..k]);
+            decode(
+                isa,
+                &product.matrix,
+                row_in_matrix + row,
+                from,
+                &mut weights[row * K_CHUNK..][..k],
+            );
         }
         for t in (0..product.x_rows).step_by(TILE) {
             let x_tile = TILE.min(product.x_rows - t);
@@ -143,8 +149,16 @@ fn multiply_tile(isa: Isa, product: &Product<'_>, first: usize, rows: usize, wei
                 let mut sums = [[0.0f32; TILE]; TILE];
                 dots(
                     isa,
-                    &Operand { data: &weights[row * K_CHUNK..], stride: K_CHUNK, rows: w_tile },
-                    &Operand { data: &product.x[t * product.x_stride + from..], stride: product.x_stride, rows: x_tile },
+                    &Operand {
+                        data: &weights[row * K_CHUNK..],
+                        stride: K_CHUNK,
+                        rows: w_tile,
+                    },
+                    &Operand {
+                        data: &product.x[t * product.x_stride + from..],
+                        stride: product.x_stride,
+                        rows: x_tile,
+                    },
                     k,
                     &mut sums,
                 );
@@ -152,8 +166,14 @@ fn multiply_tile(isa: Isa, product: &Product<'_>, first: usize, rows: usize, wei
                     // SAFETY: these outputs belong to this tile of this product alone; groups of a block-diagonal
                     // product differ in `first_row`, which is where their outputs start.
                     let out = unsafe {
-                        let group = if product.y_stride == product.rows { 0 } else { product.first_row };
-                        product.y.part((t + i) * product.y_stride + group + first + row, w_tile)
+                        let group = if product.y_stride == product.rows {
+                            0
+                        } else {
+                            product.first_row
+                        };
+                        product
+                            .y
+                            .part((t + i) * product.y_stride + group + first + row, w_tile)
                     };
                     for (y, &sum) in out.iter_mut().zip(sums) {
                         *y = if from == 0 { sum } else { *y + sum };
@@ -234,9 +254,19 @@ pub(crate) fn decode_e4m3(isa: Isa, codes: &[u8], scale: f32, out: &mut [f32]) {
 }
 
 /// `out[h] += Σ_r p[h · stride + r] · rows[r]`, rows in order: `rows` is `[n, width]`, `out` is `[heads, width]`.
-pub(crate) fn add_weighted_rows(isa: Isa, p: &[f32], stride: usize, rows: &[f32], width: usize, out: &mut [f32]) {
+pub(crate) fn add_weighted_rows(
+    isa: Isa,
+    p: &[f32],
+    stride: usize,
+    rows: &[f32],
+    width: usize,
+    out: &mut [f32],
+) {
     let n = rows.len() / width;
-    assert!(out.is_empty() || p.len() >= (out.len() / width - 1) * stride + n, "one weight for each head and row");
+    assert!(
+        out.is_empty() || p.len() >= (out.len() / width - 1) * stride + n,
+        "one weight for each head and row"
+    );
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512 && width.is_multiple_of(2 * LANES) {
         // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the features.
@@ -269,9 +299,17 @@ pub(crate) fn score_rows(isa: Isa, q: &[f32], rows: &[f32], width: usize, scores
     let (heads, n) = (q.len() / width, rows.len() / width);
     debug_assert!(width <= K_CHUNK);
     for i in (0..heads).step_by(TILE) {
-        let x = Operand { data: &q[i * width..], stride: width, rows: TILE.min(heads - i) };
+        let x = Operand {
+            data: &q[i * width..],
+            stride: width,
+            rows: TILE.min(heads - i),
+        };
         for r in (0..n).step_by(TILE) {
-            let w = Operand { data: &rows[r * width..], stride: width, rows: TILE.min(n - r) };
+            let w = Operand {
+                data: &rows[r * width..],
+                stride: width,
+                rows: TILE.min(n - r),
+            };
             let mut sums = [[0.0f32; TILE]; TILE];
             dots(isa, &w, &x, width, &mut sums);
             for (a, sums) in sums.iter().enumerate().take(x.rows) {

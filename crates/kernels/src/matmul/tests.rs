@@ -23,7 +23,9 @@ fn noise(seed: &mut u64) -> u64 {
 }
 
 fn floats(seed: &mut u64, n: usize) -> Vec<f32> {
-    (0..n).map(|_| (noise(seed) >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
+    (0..n)
+        .map(|_| (noise(seed) >> 40) as f32 / (1 << 23) as f32 - 1.0)
+        .collect()
 }
 
 impl Bytes {
@@ -31,10 +33,14 @@ impl Bytes {
         let mut seed = seed;
         let weights = floats(&mut seed, rows * cols);
         let bytes = |seed: &mut u64, n: usize| (0..n).map(|_| noise(seed) as u8).collect::<Vec<u8>>();
-        let scales = |seed: &mut u64, n: usize| (0..n).map(|_| 120 + (noise(seed) % 8) as u8).collect::<Vec<u8>>();
+        let scales =
+            |seed: &mut u64, n: usize| (0..n).map(|_| 120 + (noise(seed) % 8) as u8).collect::<Vec<u8>>();
         Self {
             f32: weights.iter().flat_map(|w| w.to_le_bytes()).collect(),
-            bf16: weights.iter().flat_map(|&w| bf16::to_bits(w).to_le_bytes()).collect(),
+            bf16: weights
+                .iter()
+                .flat_map(|&w| bf16::to_bits(w).to_le_bytes())
+                .collect(),
             fp8: bytes(&mut seed, rows * cols)
                 .into_iter()
                 .map(|code| if code & 0x7F == 0x7F { code ^ 1 } else { code })
@@ -49,12 +55,21 @@ impl Bytes {
         let mut elements = vec![
             Elements::F32(&self.f32),
             Elements::Bf16(&self.bf16),
-            Elements::Fp8 { codes: &self.fp8, scales: Fp8Scales::Ue8m0(&self.block_scales) },
+            Elements::Fp8 {
+                codes: &self.fp8,
+                scales: Fp8Scales::Ue8m0(&self.block_scales),
+            },
         ];
         if cols.is_multiple_of(32) {
-            elements.push(Elements::Fp4 { codes: &self.fp4, scales: &self.group_scales });
+            elements.push(Elements::Fp4 {
+                codes: &self.fp4,
+                scales: &self.group_scales,
+            });
         }
-        elements.into_iter().map(|elements| Matrix { rows, cols, elements }).collect()
+        elements
+            .into_iter()
+            .map(|elements| Matrix { rows, cols, elements })
+            .collect()
     }
 }
 
@@ -121,7 +136,8 @@ fn vector_decoding_gives_the_scalar_bits() {
                 matrix.decode(row, 128, &mut expected);
                 for isa in isa::available() {
                     decode(isa, &matrix, row, 128, &mut found);
-                    let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+                    let same =
+                        |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
                     assert!(expected.iter().zip(&found).all(same), "{isa:?} row {row}");
                 }
             }
@@ -160,6 +176,9 @@ fn rounding_happens_once_at_the_end() {
     let matrix = bytes.matrices(rows, cols)[0];
     let exact = product(isa::detected(), 1, matrix, &x);
     let mut rounded = vec![0.0; exact.len()];
-    multiply(&mut Team::new(2), &[Product::new(matrix, &x, &mut rounded).rounded(true)]);
+    multiply(
+        &mut Team::new(2),
+        &[Product::new(matrix, &x, &mut rounded).rounded(true)],
+    );
     assert_eq!(rounded, exact.iter().map(|&y| bf16::round(y)).collect::<Vec<_>>());
 }
