@@ -239,6 +239,8 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn every_text_comes_back_without_control_tokens(text in texts()) {
         let tokenizer = tokenizer();

@@ -1,5 +1,8 @@
 //! Shared by the tests of this crate.
 
+#[allow(dead_code, reason = "not every test file parses output")]
+pub(crate) mod marked;
+
 use fathom_prompt::Tokenizer;
 
 /// Made by `tools/prompt/make_tokenizer_fixture.py`.
