@@ -51,7 +51,7 @@ fn a_refused_step_leaves_the_state_as_it_was() {
 fn the_context_ends_with_a_message() {
     let copy = copy_of("mini-fp4");
     edit_config(copy.path(), |config| {
-        config["max_position_embeddings"] = 40.into()
+        config["max_position_embeddings"] = 40.into();
     });
     let model = open(copy.path()).expect("loads");
     let mut state = model.new_state();
