@@ -196,42 +196,6 @@ impl Session {
         Ok(&self.logits)
     }
 
-    /// Appends `tokens` and hands the logits after every one of them to `rows`, chunk by chunk, as
-    /// `[tokens of the chunk, vocab_size]`.
-    ///
-    /// # Errors
-    ///
-    /// [`SessionError`], or what `rows` returned; it stops there.
-    pub fn append_scored<E: From<SessionError>>(
-        &mut self,
-        tokens: &[u32],
-        mut rows: impl FnMut(&[f32]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.check(tokens)?;
-        let engine = Arc::clone(&self.engine);
-        let vocab_size = engine.config().vocab_size;
-        for chunk in tokens.chunks(engine.chunk_tokens()) {
-            self.logits.clear();
-            let parts = &mut *engine.executor().turn();
-            let forward = engine.model().forward(
-                &mut parts.team,
-                &mut parts.workspace,
-                &mut self.state,
-                chunk,
-                Want::All,
-            );
-            let logits = match forward {
-                Ok(logits) => logits,
-                Err(error) => return Err(self.fail(error).into()),
-            };
-            self.tokens.extend_from_slice(chunk);
-            self.logits
-                .extend_from_slice(&logits[logits.len() - vocab_size..]);
-            rows(logits)?;
-        }
-        Ok(())
-    }
-
     /// Refuses what the model would refuse half-way, so that an append is done completely or not begun.
     fn check(&self, tokens: &[u32]) -> Result<(), SessionError> {
         let (len, adding, max) = (self.len(), tokens.len(), self.engine.context_max());

@@ -1,6 +1,9 @@
 //! The `fathom` program: one subcommand per file in `commands`.
 
 mod commands;
+mod generation_config;
+mod interrupt;
+mod model_source;
 
 use clap::Parser;
 

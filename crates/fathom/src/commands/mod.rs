@@ -1,14 +1,45 @@
 //! The subcommands. Each file holds one: its arguments, its work and its output.
 
+mod logits;
+mod run;
+//mod serve;
+
+use std::io;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 /// What the user asked for.
 #[derive(Subcommand)]
-pub(crate) enum Command {}
+pub(crate) enum Command {
+    /// Answer one prompt and exit
+    Run(run::Args),
 
-/// Runs one subcommand; an error is printed once, to standard error, with everything that led to it.
+    /// Write the logits at every position of a token sequence to a file
+    Logits(logits::Args),
+}
+
+/// Runs one subcommand. An error is printed once, to standard error, with everything that led to it.
 pub(crate) fn run(command: Command) -> ExitCode {
-    match command {}
+    let outcome = match command {
+        Command::Run(args) => run::run(&args),
+
+        Command::Logits(args) => logits::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        // Whoever read our output has gone, as `| head` does: nothing is wrong.
+        let gone = |cause: &(dyn std::error::Error + 'static)| {
+            cause
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        };
+        if error.chain().any(gone) {
+            return ExitCode::SUCCESS;
+        }
+        #[expect(clippy::print_stderr, reason = "this is where errors reach the user")]
+        {
+            eprintln!("error: {error:#}");
+        }
+        ExitCode::FAILURE
+    })
 }

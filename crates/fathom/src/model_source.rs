@@ -1,0 +1,124 @@
+//! Which model a command runs: the options that name it, and loading.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use fathom_checkpoint::{Checkpoint, EmbeddedParts, KvPacking, OpenOptions, ProfileName};
+use fathom_engine::sampling::Params;
+use fathom_engine::{Engine, EngineOptions};
+use fathom_model::Numerics;
+
+use crate::generation_config::GenerationConfig;
+
+/// The small model that is part of the program, so that it works with nothing downloaded.
+macro_rules! default_model {
+    ($file:literal) => {
+        include_bytes!(concat!("../default-model/", $file))
+    };
+}
+
+const DEFAULT_MODEL: EmbeddedParts = EmbeddedParts {
+    config: default_model!("config.json"),
+    tokenizer: default_model!("tokenizer.json"),
+    tokenizer_config: default_model!("tokenizer_config.json"),
+    weights: default_model!("model.safetensors"),
+};
+const DEFAULT_GENERATION_CONFIG: &[u8] = default_model!("generation_config.json");
+
+/// Tokens that one forward pass takes unless `--chunk` says otherwise.
+pub(crate) const DEFAULT_CHUNK: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+
+/// Options of every command that runs a model.
+#[derive(Debug, Args)]
+pub(crate) struct ModelOptions {
+    /// Directory of a DeepSeek-V4 checkpoint; without it, the small built-in model runs
+    #[arg(long, value_name = "DIR", help_heading = "Model")]
+    pub(crate) model: Option<PathBuf>,
+
+    /// Arithmetic: exact (float32) or reference (the published low-precision path); by default what the model was
+    /// trained with
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub(crate) numerics: Option<Numerics>,
+
+    /// Threads that compute; one per core by default
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Tokens per forward pass while reading a prompt; changes speed and memory, never results
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_CHUNK, help_heading = "Model")]
+    pub(crate) chunk: NonZeroUsize,
+
+    /// Which release the checkpoint is, where its files leave that open
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub(crate) profile: Option<ProfileName>,
+
+    /// Run even if the model or the context does not fit into free memory
+    #[arg(long, help_heading = "Model")]
+    pub(crate) ignore_memory: bool,
+}
+
+/// A loaded model and how it is meant to be sampled.
+pub(crate) struct LoadedModel {
+    pub(crate) engine: Arc<Engine>,
+    /// Name for people and for the server's model list.
+    pub(crate) name: String,
+    /// Sampling that the checkpoint recommends.
+    pub(crate) sampling: Params,
+}
+
+impl ModelOptions {
+    /// Loads the model.
+    pub(crate) fn load(&self) -> anyhow::Result<LoadedModel> {
+        let (checkpoint, generation_config) = match &self.model {
+            Some(dir) => {
+                let options = OpenOptions {
+                    profile: self.profile,
+                };
+                let checkpoint = Checkpoint::open_with(dir, options)
+                    .with_context(|| format!("cannot open the checkpoint in {}", dir.display()))?;
+                (checkpoint, GenerationConfig::read(dir)?)
+            }
+            None => {
+                anyhow::ensure!(
+                    self.profile.is_none(),
+                    "--profile says what a checkpoint directory holds; give the directory with --model DIR"
+                );
+                let checkpoint =
+                    Checkpoint::from_embedded(DEFAULT_MODEL).context("cannot open the built-in model")?;
+                (checkpoint, GenerationConfig::parse(DEFAULT_GENERATION_CONFIG)?)
+            }
+        };
+        let name = self.name(&checkpoint);
+        let options = EngineOptions {
+            numerics: self.numerics.unwrap_or(match checkpoint.profile().kv_packing {
+                KvPacking::Fp8 => Numerics::Reference,
+                KvPacking::Bf16 => Numerics::Exact,
+            }),
+            threads: self.threads.map(usize::from),
+            chunk_tokens: self.chunk.into(),
+            ignore_memory: self.ignore_memory,
+        };
+        let engine = Engine::load(checkpoint, &options).with_context(|| format!("cannot load {name}"))?;
+        Ok(LoadedModel {
+            engine,
+            name,
+            sampling: generation_config.sampling()?,
+        })
+    }
+
+    /// Our own name for our own models, the directory's name for others.
+    fn name(&self, checkpoint: &Checkpoint) -> String {
+        if let Some(name) = checkpoint.config().own_name() {
+            return name.to_owned();
+        }
+        let directory = self.model.as_deref().and_then(|dir| dir.canonicalize().ok());
+        let name = directory
+            .as_deref()
+            .and_then(|dir| dir.file_name())
+            .map(|name| name.to_string_lossy().into_owned());
+        name.unwrap_or_else(|| checkpoint.profile().name.to_string())
+    }
+}
