@@ -12,6 +12,7 @@ use crate::data::Data;
 use crate::dtype::Dtype;
 use crate::error::CheckpointError;
 use crate::layout::{ExpertModule, Layout};
+use crate::parts::{Kind, Part};
 use crate::profile::{Draft, Encoder, ExpertStorage, Facts, Profile, ProfileName};
 use crate::shards::{self, SINGLE_FILE, read_side_file};
 use crate::tensor::{Encoding, FP4_BLOCK, FP8_BLOCK, Matrix, Tensor};
@@ -209,6 +210,29 @@ impl Checkpoint {
         )
     }
 
+    /// The stored tensors a part consists of, under their names in the file: the weight and its scales, or the fused
+    /// tensor it is a slice of. Empty if the part is missing.
+    pub(crate) fn stored_under(&self, part: &Part) -> impl Iterator<Item = (&str, &Tensor)> {
+        let weight = match (self.layout, ExpertModule::parse(&part.name), &part.kind) {
+            (Layout::Transformers, Some(module), _) => module.fused_name(),
+            (_, _, Kind::Projection { .. } | Kind::Expert { .. } | Kind::Dense { .. }) => {
+                self.layout.tensor_name(&format!("{}.weight", part.name))
+            }
+            (_, _, Kind::Norm { .. } | Kind::Float { .. } | Kind::Table { .. }) => {
+                self.layout.tensor_name(&part.name)
+            }
+        };
+        let weight = self.tensors.get_key_value(&weight);
+        let scale = weight.and_then(|(name, tensor)| {
+            let (name, _) = self.scale_of(name, tensor.dtype).ok()??;
+            self.tensors.get_key_value(&name)
+        });
+        weight
+            .into_iter()
+            .chain(scale)
+            .map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
     fn tensor(&self, name: &str) -> Result<&Tensor, CheckpointError> {
         self.tensors
             .get(name)
@@ -342,6 +366,7 @@ fn expert_storage(tensors: &BTreeMap<String, Tensor>, layout: Layout) -> Option<
     let first = match layout {
         Layout::Official => "layers.0.ffn.experts.0.w1.weight",
         Layout::Transformers => "model.layers.0.mlp.experts.gate_up_proj",
+        Layout::Saved => "model.layers.0.ffn.experts.0.w1.weight",
     };
     match tensors.get(first)?.dtype {
         Dtype::I8 => Some(ExpertStorage::Fp4),

@@ -154,7 +154,9 @@ impl Config {
             index_topk: fields.size("index_topk", 1..=POSITIONS_MAX)?,
             moe_intermediate_size: fields.size("moe_intermediate_size", 1..=WIDTH_MAX)?,
             n_routed_experts: fields.size("n_routed_experts", 1..=EXPERTS_MAX)?,
-            n_shared_experts: fields.optional_size("n_shared_experts", 1..=EXPERTS_MAX)?.unwrap_or(1),
+            n_shared_experts: fields
+                .optional_size("n_shared_experts", 1..=EXPERTS_MAX)?
+                .unwrap_or(1),
             num_experts_per_tok: fields.size("num_experts_per_tok", 1..=EXPERTS_MAX)?,
             sliding_window: fields.size("sliding_window", 1..=POSITIONS_MAX)?,
             max_position_embeddings,

@@ -1,5 +1,5 @@
 //! Where the official names are found in a checkpoint: as they are, or under the names transformers gives them
-//! (spec §10.6).
+//! (spec §10.6), or under the mixture of both that its `save_pretrained` writes unless told otherwise.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,11 @@ use crate::tensor::Tensor;
 pub enum Layout {
     /// Official names, one tensor per expert and projection.
     Official,
-    /// transformers names, the experts of a layer fused into two tensors.
+    /// transformers names, the experts of a layer fused into two tensors (`save_original_format=False`).
     Transformers,
+    /// What transformers 5 saves by default: official names below `model.layers`, one tensor per expert, but its own
+    /// names around them, and `attn.kv_norm` turned into `attn.norm`.
+    Saved,
 }
 
 /// One of the three projections of a routed expert.
@@ -53,6 +56,15 @@ impl<'a> ExpertModule<'a> {
             part,
         })
     }
+
+    /// The fused tensor of the transformers layout that holds it.
+    pub(crate) fn fused_name(&self) -> String {
+        let suffix = match self.part {
+            ExpertPart::Gate | ExpertPart::Up => "gate_up_proj",
+            ExpertPart::Down => "down_proj",
+        };
+        Layout::Transformers.tensor_name(&format!("{}.{suffix}", self.stem))
+    }
 }
 
 impl Layout {
@@ -60,10 +72,12 @@ impl Layout {
     pub(crate) fn detect(tensors: &BTreeMap<String, Tensor>) -> Option<Self> {
         if tensors.contains_key("embed.weight") {
             Some(Self::Official)
-        } else if tensors.contains_key("model.embed_tokens.weight") {
-            Some(Self::Transformers)
-        } else {
+        } else if !tensors.contains_key("model.embed_tokens.weight") {
             None
+        } else if tensors.contains_key("model.layers.0.attn.wq_a.weight") {
+            Some(Self::Saved)
+        } else {
+            Some(Self::Transformers)
         }
     }
 
@@ -73,6 +87,7 @@ impl Layout {
         match self {
             Self::Official => official.to_owned(),
             Self::Transformers => transformers_name(official),
+            Self::Saved => saved_name(official),
         }
     }
 
@@ -87,7 +102,7 @@ impl Layout {
         let plain = format!("{}.scale", module.unwrap_or(weight));
         match self {
             Self::Official => [plain, inverse],
-            Self::Transformers => [inverse, plain],
+            Self::Transformers | Self::Saved => [inverse, plain],
         }
     }
 }
@@ -134,6 +149,25 @@ fn transformers_name(official: &str) -> String {
         renamed_head(rest, &BLOCK)
     };
     format!("model.layers.{layer}.{renamed}")
+}
+
+/// What transformers calls a tensor outside the layers and the head.
+fn outer_name(official: &str) -> String {
+    if official == "embed.weight" {
+        return "model.embed_tokens.weight".to_owned();
+    }
+    match official.strip_prefix("hc_head_") {
+        Some(part) => format!("model.hc_head.hc_{part}"),
+        None => format!("model.{official}"),
+    }
+}
+
+fn saved_name(official: &str) -> String {
+    match official.strip_suffix(".attn.kv_norm.weight") {
+        _ if official == "head.weight" => official.to_owned(),
+        Some(layer) => format!("model.{layer}.attn.norm.weight"),
+        None => outer_name(official),
+    }
 }
 
 const BLOCK: [(&str, &str); 2] = [

@@ -6,6 +6,9 @@
 //!
 //! This crate knows no arithmetic: quantised weights are handed out as they lie in the file.
 
+mod audit;
+pub mod budget;
+mod census;
 mod checkpoint;
 mod config;
 mod data;
@@ -13,10 +16,14 @@ mod dtype;
 mod error;
 mod header;
 mod layout;
+mod parts;
+mod plan;
 mod profile;
 mod shards;
 mod tensor;
 
+pub use audit::{Audit, Names, Stored};
+pub use census::{Census, Storage, Tally};
 pub use checkpoint::{Checkpoint, EmbeddedParts, OpenOptions};
 pub use config::{Attention, Config, ConfigError, Dspark, Layer, Routing, Yarn};
 pub use data::Data;
@@ -24,6 +31,8 @@ pub use dtype::Dtype;
 pub use error::CheckpointError;
 pub use header::{HEADER_BYTES_MAX, Header, HeaderError, RANK_MAX, SizeOrOverflow, TensorInfo};
 pub use layout::Layout;
+pub use parts::{Group, Kind, Part, announced_draft, parts};
+pub use plan::{Decode, Demand, Memory, Plan};
 pub use profile::{
     Difference, Draft, EffortTable, Encoder, ExpertStorage, KvPacking, Profile, ProfileError, ProfileName,
     PromptEncoding, Size,

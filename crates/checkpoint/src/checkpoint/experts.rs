@@ -3,7 +3,7 @@
 use super::{Checkpoint, matrix_from};
 use crate::dtype::Dtype;
 use crate::error::CheckpointError;
-use crate::layout::{ExpertModule, ExpertPart, Layout};
+use crate::layout::{ExpertModule, ExpertPart};
 use crate::tensor::{FP8_BLOCK, Matrix, Tensor};
 
 impl Checkpoint {
@@ -15,12 +15,12 @@ impl Checkpoint {
         rows: usize,
         cols: usize,
     ) -> Result<Matrix, CheckpointError> {
-        let (suffix, first_row, fused_rows) = match module.part {
-            ExpertPart::Gate => ("gate_up_proj", 0, 2 * rows),
-            ExpertPart::Up => ("gate_up_proj", rows, 2 * rows),
-            ExpertPart::Down => ("down_proj", 0, rows),
+        let (first_row, fused_rows) = match module.part {
+            ExpertPart::Gate => (0, 2 * rows),
+            ExpertPart::Up => (rows, 2 * rows),
+            ExpertPart::Down => (0, rows),
         };
-        let name = Layout::Transformers.tensor_name(&format!("{}.{suffix}", module.stem));
+        let name = module.fused_name();
         let fused = self.tensor(&name)?;
         let cut = Cut {
             expert: module.expert,

@@ -98,6 +98,14 @@ const FIELDS: [Field; 23] = [
 ];
 
 impl Size {
+    /// The number of parameters one token uses, as published (rounded).
+    pub const fn published_active_parameters(self) -> f64 {
+        match self {
+            Self::Flash => 13e9,
+            Self::Pro => 49e9,
+        }
+    }
+
     /// The released size this configuration has exactly, if any.
     pub fn of(config: &Config) -> Option<Self> {
         [Self::Flash, Self::Pro]
