@@ -1,9 +1,13 @@
 //! The `fathom` program: one subcommand per file in `commands`.
 
+mod bandwidth;
 mod commands;
 mod generation_config;
 mod interrupt;
 mod model_source;
+mod output;
+mod table;
+mod units;
 
 use clap::Parser;
 

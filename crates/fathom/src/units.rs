@@ -1,11 +1,11 @@
-//! Numbers for people: thousands separated, bytes in binary units.
+//! Numbers for people.
 
-/// `1234567` → `1,234,567`.
+/// Thousands separated: `1234567` → `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -13,22 +13,7 @@ pub(crate) fn count(number: u64) -> String {
     grouped
 }
 
-/// `3688172544` → `3.43 GiB`.
-pub(crate) fn bytes(number: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if number < 1024 {
-        return format!("{number} B");
-    }
-    let mut size = number as f64 / 1024.0;
-    let mut unit = 0;
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    format!("{size:.2} {}", UNITS[unit])
-}
-
-/// A large count with an SI suffix: `13270000000.0` → `13.27 G`.
+/// Two decimals and an SI prefix: `13270000000.0` → `13.27 G`.
 pub(crate) fn si(number: f64) -> String {
     let (scale, suffix) = match number {
         n if n >= 1e12 => (1e12, " T"),
@@ -47,10 +32,6 @@ mod tests {
     #[test]
     fn numbers_read_as_people_write_them() {
         assert_eq!([0, 7, 999, 1000, 159_609_485_896].map(count), ["0", "7", "999", "1,000", "159,609,485,896"]);
-        assert_eq!(
-            [0, 1023, 1024, 3_688_172_544, 159_609_485_896, u64::MAX].map(bytes),
-            ["0 B", "1023 B", "1.00 KiB", "3.43 GiB", "148.65 GiB", "16384.00 PiB"]
-        );
         assert_eq!([12.0, 13.27e9, 1.573e12].map(si), ["12.00", "13.27 G", "1.57 T"]);
     }
 }

@@ -5,43 +5,43 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Args;
 use fathom_checkpoint::{
     Attention, Audit, Checkpoint, Config, Draft, EffortTable, KvPacking, Layer, Layout, Names,
     OpenOptions, Profile, ProfileName, PromptEncoding, Routing,
 };
+use fathom_engine::memory::Bytes;
 use serde_json::{Value, json};
 
+use crate::output;
 use crate::table::{Align, Table};
-use crate::units::{bytes, count};
+use crate::units::count;
 
-/// Show what a checkpoint is: configuration, layers, tensors, profile, and whatever is missing.
-#[derive(Args)]
-pub(crate) struct Inspect {
-    /// Checkpoint directory.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Checkpoint directory
     dir: PathBuf,
-    /// The release this checkpoint is, where its files leave that open (for example flash-0731).
+
+    /// Which release the checkpoint is, where its files leave that open
     #[arg(long, value_name = "NAME")]
     profile: Option<ProfileName>,
-    /// Print one JSON object instead.
+
+    /// Print one JSON object instead
     #[arg(long)]
     json: bool,
 }
 
-impl Inspect {
-    /// Prints the report. Fails if a tensor is missing or unusable.
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let options = OpenOptions { profile: self.profile };
-        let checkpoint = Checkpoint::open_with(&self.dir, options)
-            .with_context(|| format!("cannot open the checkpoint in {}", self.dir.display()))?;
-        let audit = checkpoint.audit();
-        if self.json {
-            crate::output::print(&format!("{:#}\n", to_json(&checkpoint, &audit)))?;
-        } else {
-            crate::output::print(&to_text(&checkpoint, &audit))?;
-        }
-        Ok(if audit.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+/// Prints the report. Fails if a tensor is missing or unusable.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let options = OpenOptions { profile: args.profile };
+    let checkpoint = Checkpoint::open_with(&args.dir, options)
+        .with_context(|| format!("cannot open the checkpoint in {}", args.dir.display()))?;
+    let audit = checkpoint.audit();
+    if args.json {
+        output::print(&format!("{:#}\n", to_json(&checkpoint, &audit)))?;
+    } else {
+        output::print(&to_text(&checkpoint, &audit))?;
     }
+    Ok(if audit.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn to_text(checkpoint: &Checkpoint, audit: &Audit) -> String {
@@ -203,7 +203,7 @@ fn tensor_table(audit: &Audit) -> String {
     let total = audit.census.total();
     table.row([
         "total".to_owned(),
-        bytes(total.bytes),
+        Bytes(total.bytes).to_string(),
         count(total.tensors),
         count(total.parameters),
         count(total.bytes),

@@ -1,6 +1,8 @@
 //! The subcommands. Each file holds one: its arguments, its work and its output.
 
+mod inspect;
 mod logits;
+mod plan;
 mod run;
 //mod serve;
 
@@ -17,6 +19,10 @@ pub(crate) enum Command {
 
     /// Write the logits at every position of a token sequence to a file
     Logits(logits::Args),
+    /// Show what a checkpoint is, and whether it is whole
+    Inspect(inspect::Args),
+    /// Show what a model needs, and what this machine can do with it
+    Plan(plan::Args),
 }
 
 /// Runs one subcommand. An error is printed once, to standard error, with everything that led to it.
@@ -25,6 +31,8 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Run(args) => run::run(&args),
 
         Command::Logits(args) => logits::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Plan(args) => plan::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         // Whoever read our output has gone, as `| head` does: nothing is wrong.
