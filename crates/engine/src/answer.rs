@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use fathom_prompt::{Conversation, Message, Opening, OutputParser, Piece, RenderError, StreamDecoder};
 
-use crate::Session;
 use crate::generation::{self, End, GenerateError, Generation, Prefill, Timings};
 use crate::sampling::{Params, TokenLogprob};
 use crate::stop::StopStrings;
+use crate::{Engine, Session};
 
 /// How to answer.
 #[derive(Debug, Clone, Default)]
@@ -174,14 +174,8 @@ pub fn answer(
     options: &Options,
     on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Answer, AnswerError> {
-    let renderer = session.engine().renderer();
-    let prompt = renderer.render(conversation)?;
-    let parser = Box::new(renderer.parser(conversation, &prompt));
-    let reader = Reader::Message {
-        parser,
-        reasoning: prompt.opening == Opening::Reasoning,
-    };
-    respond(session, &prompt.ids, reader, options, on_event)
+    let prompt = Prompt::of_conversation(session.engine(), conversation)?;
+    Ok(respond(session, prompt, options, on_event)?)
 }
 
 /// Continues `text` as it stands, without any markup: for pretrained models and experiments.
@@ -191,11 +185,43 @@ pub fn complete(
     options: &Options,
     on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Answer, AnswerError> {
-    let prompt = session.engine().renderer().completion(text)?;
-    let reader = Reader::Plain {
-        decoder: StreamDecoder::new(session.engine().tokenizer().clone()),
-    };
-    respond(session, &prompt.ids, reader, options, on_event)
+    let prompt = Prompt::of_text(session.engine(), text)?;
+    Ok(respond(session, prompt, options, on_event)?)
+}
+
+/// A prompt, and how to read what the model makes of it. [`answer`] and [`complete`] are this and [`respond`]; use them
+/// separately to see the tokens first.
+pub struct Prompt {
+    ids: Vec<u32>,
+    reader: Reader,
+}
+
+impl Prompt {
+    /// The prompt that asks for the next message of `conversation`.
+    pub fn of_conversation(engine: &Engine, conversation: &Conversation) -> Result<Self, RenderError> {
+        let prompt = engine.renderer().render(conversation)?;
+        let parser = Box::new(engine.renderer().parser(conversation, &prompt));
+        let reasoning = prompt.opening == Opening::Reasoning;
+        Ok(Self {
+            ids: prompt.ids,
+            reader: Reader::Message { parser, reasoning },
+        })
+    }
+
+    /// `text` alone, to be continued.
+    pub fn of_text(engine: &Engine, text: &str) -> Result<Self, RenderError> {
+        let prompt = engine.renderer().completion(text)?;
+        let decoder = StreamDecoder::new(engine.tokenizer().clone());
+        Ok(Self {
+            ids: prompt.ids,
+            reader: Reader::Plain { decoder },
+        })
+    }
+
+    /// Its tokens.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
 }
 
 /// Turns generated tokens into pieces.
@@ -236,13 +262,14 @@ impl Reader {
     }
 }
 
-fn respond(
+/// Runs `prompt` in `session` and reads the output.
+pub fn respond(
     session: &mut Session,
-    prompt: &[u32],
-    mut reader: Reader,
+    prompt: Prompt,
     options: &Options,
     on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-) -> Result<Answer, AnswerError> {
+) -> Result<Answer, GenerateError> {
+    let Prompt { ids, mut reader } = prompt;
     let tokenizer = session.engine().tokenizer().clone();
     let (eos, think_end) = (tokenizer.eos_id(), tokenizer.special_id("</think>"));
     let mut output = Output::new(&options.stop, on_event);
@@ -253,7 +280,7 @@ fn respond(
         max_tokens: options.max_tokens,
         logprobs: options.logprobs,
     };
-    let generation = generation::generate(session, prompt, &generation_options, &mut |event| match event {
+    let generation = generation::generate(session, &ids, &generation_options, &mut |event| match event {
         generation::Event::Prefill(prefill) => (output.on_event)(Event::Prefill(prefill)),
         generation::Event::Token { token, logprob } => {
             if let Some(logprob) = logprob {

@@ -166,21 +166,8 @@ impl Session {
         let mut done = 0;
         for chunk in tokens.chunks(engine.chunk_tokens()) {
             let last = done + chunk.len() == total;
-            self.logits.clear();
-            let parts = &mut *engine.executor().turn();
             let want = if last { Want::Last } else { Want::Nothing };
-            let forward = engine.model().forward(
-                &mut parts.team,
-                &mut parts.workspace,
-                &mut self.state,
-                chunk,
-                want,
-            );
-            match forward {
-                Ok(logits) => self.logits.extend_from_slice(logits),
-                Err(error) => return Err(self.fail(error)),
-            }
-            self.tokens.extend_from_slice(chunk);
+            self.forward(&engine, chunk, want)?;
             done += chunk.len();
             if progress(Progress { done, total }).is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -194,6 +181,28 @@ impl Session {
         // Breaking off after the only token changes nothing.
         let _: ControlFlow<()> = self.append(&[token], &mut |_| ControlFlow::Continue(()))?;
         Ok(&self.logits)
+    }
+
+    /// Runs one chunk, when it is this session's turn. The turn ends here, before anybody is told of the result.
+    fn forward(&mut self, engine: &Engine, chunk: &[u32], want: Want) -> Result<(), SessionError> {
+        self.logits.clear();
+        let parts = &mut *engine.executor().turn();
+        match engine.model().forward(
+            &mut parts.team,
+            &mut parts.workspace,
+            &mut self.state,
+            chunk,
+            want,
+        ) {
+            Ok(logits) => self.logits.extend_from_slice(logits),
+            Err(error) => {
+                // Some layers of the state may have changed and others not: start again.
+                self.clear();
+                return Err(error.into());
+            }
+        }
+        self.tokens.extend_from_slice(chunk);
+        Ok(())
     }
 
     /// Refuses what the model would refuse half-way, so that an append is done completely or not begun.
@@ -216,11 +225,5 @@ impl Session {
             memory::check_context(&self.engine, self.kv_bytes(), len + adding)?;
         }
         Ok(())
-    }
-
-    /// A failed pass may have changed some layers of the state and not others: start again.
-    fn fail(&mut self, error: ForwardError) -> SessionError {
-        self.clear();
-        error.into()
     }
 }
