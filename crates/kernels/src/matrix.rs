@@ -88,6 +88,17 @@ impl Matrix<'_> {
         }
     }
 
+    /// The stored bytes of `count` elements of `row` from column `from` on, scales apart.
+    pub(crate) fn codes_of(&self, row: usize, from: usize, count: usize) -> &[u8] {
+        let start = row * self.cols + from;
+        match self.elements {
+            Elements::F32(bytes) => &bytes[start * 4..][..count * 4],
+            Elements::Bf16(bytes) => &bytes[start * 2..][..count * 2],
+            Elements::Fp8 { codes, .. } => &codes[start..][..count],
+            Elements::Fp4 { codes, .. } => &codes[start / 2..][..count / 2],
+        }
+    }
+
     /// Decodes `out.len()` elements of `row` from column `from` on, a multiple of 128. Exact.
     pub fn decode(&self, row: usize, from: usize, out: &mut [f32]) {
         debug_assert_eq!(from % FP8_BLOCK, 0);

@@ -19,6 +19,9 @@ pub const K_CHUNK: usize = 1024;
 /// Weight rows decoded at a time, and the unit of sharing between threads.
 const ROW_TILE: usize = 16;
 
+/// Weight rows that are fetched before they are decoded.
+const ROWS_AHEAD: usize = 3;
+
 /// Weight rows and input rows of one register tile.
 const TILE: usize = 4;
 
@@ -134,6 +137,17 @@ fn multiply_tile(isa: Isa, product: &Product<'_>, first: usize, rows: usize, wei
     for from in (0..cols).step_by(K_CHUNK) {
         let k = K_CHUNK.min(cols - from);
         for row in 0..rows {
+            // A tile's rows are short runs far apart, which the hardware does not foresee.
+            let (ahead, column) = (row + ROWS_AHEAD, from);
+            let (ahead, column) = if ahead < rows {
+                (ahead, column)
+            } else {
+                (ahead - rows, from + K_CHUNK)
+            };
+            if column < cols {
+                let ahead = (row_in_matrix + ahead).min(product.matrix.rows - 1);
+                prefetch(product.matrix.codes_of(ahead, column, K_CHUNK.min(cols - column)));
+            }
             decode(
                 isa,
                 &product.matrix,
@@ -185,6 +199,19 @@ fn multiply_tile(isa: Isa, product: &Product<'_>, first: usize, rows: usize, wei
             }
         }
     }
+}
+
+/// Asks for `bytes` to be brought into the first-level cache.
+#[inline]
+fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch is a hint and reads nothing; every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
 }
 
 /// Up to [`TILE`] rows of a float32 matrix.
