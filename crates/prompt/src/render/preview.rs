@@ -219,7 +219,7 @@ fn push_blocks(spans: &mut PromptSpans, blocks: &[Block]) {
         match block {
             Block::Text(text) => spans.plain(text),
             Block::ToolResult { content, .. } => {
-                spans.plain(&format!("<tool_result>{content}</tool_result>"))
+                spans.plain(&format!("<tool_result>{content}</tool_result>"));
             }
         }
     }

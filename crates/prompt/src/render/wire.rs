@@ -120,16 +120,20 @@ fn plain(part: Vec<Span>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use sha2::{Digest, Sha256};
 
     use super::*;
 
     fn check(text: &str, bytes: usize, sha256: &str) {
         assert_eq!(text.len(), bytes, "{text:?}");
-        let digest: String = Sha256::digest(text)
+        let digest = Sha256::digest(text)
             .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+            .fold(String::new(), |mut digest, byte| {
+                write!(digest, "{byte:02x}").expect("strings take everything");
+                digest
+            });
         assert_eq!(digest, sha256);
     }
 

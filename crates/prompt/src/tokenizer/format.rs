@@ -85,7 +85,7 @@ pub(super) fn check(json: &[u8]) -> Result<Vec<AddedToken>, TokenizerError> {
         return unsupported("decoder", "ByteLevel", shown(&file.decoder));
     }
     let steps = members(&file.pre_tokenizer, "pretokenizers")
-        .map_or_else(|| std::slice::from_ref(&file.pre_tokenizer), |steps| steps);
+        .unwrap_or_else(|| std::slice::from_ref(&file.pre_tokenizer));
     let byte_level = steps.last().filter(|step| kind(step) == Some("ByteLevel"));
     if !byte_level.is_some_and(|step| step["add_prefix_space"] == false) {
         return unsupported(
