@@ -30,9 +30,16 @@ pub(crate) fn measure(available_bytes: Option<u64>) -> ReadBandwidth {
     // Written, not just reserved: untouched pages would all be the same page of zeros.
     let buffer: Vec<u64> = (0..words as u64).collect();
     let share = words.div_ceil(threads);
-    let fastest = (0..PASSES).map(|_| pass(&buffer, share)).min().unwrap_or(Duration::MAX);
+    let fastest = (0..PASSES)
+        .map(|_| pass(&buffer, share))
+        .min()
+        .unwrap_or(Duration::MAX);
     let buffer_bytes = words * size_of::<u64>();
-    ReadBandwidth { bytes_per_second: buffer_bytes as f64 / fastest.as_secs_f64(), threads, buffer_bytes }
+    ReadBandwidth {
+        bytes_per_second: buffer_bytes as f64 / fastest.as_secs_f64(),
+        threads,
+        buffer_bytes,
+    }
 }
 
 fn pass(buffer: &[u64], share: usize) -> Duration {
@@ -55,7 +62,9 @@ fn sum(words: &[u64]) -> u64 {
             *sum = sum.wrapping_add(*word);
         }
     }
-    sums.iter().chain(rest).fold(0, |total, word| total.wrapping_add(*word))
+    sums.iter()
+        .chain(rest)
+        .fold(0, |total, word| total.wrapping_add(*word))
 }
 
 #[cfg(test)]

@@ -17,7 +17,10 @@ pub(crate) struct Table<const N: usize> {
 
 impl<const N: usize> Table<N> {
     pub(crate) fn new(columns: &[(&'static str, Align); N]) -> Self {
-        Self { columns: *columns, rows: Vec::new() }
+        Self {
+            columns: *columns,
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn row(&mut self, cells: [String; N]) {
@@ -29,19 +32,23 @@ impl<const N: usize> fmt::Display for Table<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = self.columns.map(|(name, _)| name.to_owned());
         let width = |column: usize| {
-            std::iter::once(&header).chain(&self.rows).map(|row| row[column].chars().count()).max().unwrap_or(0)
+            std::iter::once(&header)
+                .chain(&self.rows)
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: [usize; N] = std::array::from_fn(width);
         for row in std::iter::once(&header).chain(&self.rows) {
-            let mut line = String::new();
-            for ((cell, width), (_, align)) in row.iter().zip(widths).zip(self.columns) {
-                line.push_str("  ");
-                match align {
-                    Align::Left => line.push_str(&format!("{cell:<width$}")),
-                    Align::Right => line.push_str(&format!("{cell:>width$}")),
-                }
-            }
-            writeln!(f, "{}", line.trim_end())?;
+            let cells =
+                row.iter()
+                    .zip(widths)
+                    .zip(self.columns)
+                    .map(|((cell, width), (_, align))| match align {
+                        Align::Left => format!("  {cell:<width$}"),
+                        Align::Right => format!("  {cell:>width$}"),
+                    });
+            writeln!(f, "{}", cells.collect::<String>().trim_end())?;
         }
         Ok(())
     }
@@ -56,6 +63,9 @@ mod tests {
         let mut table = Table::new(&[("name", Align::Left), ("size", Align::Right)]);
         table.row(["größe".to_owned(), "7".to_owned()]);
         table.row(["x".to_owned(), "12345".to_owned()]);
-        assert_eq!(table.to_string(), "  name    size\n  größe      7\n  x      12345\n");
+        assert_eq!(
+            table.to_string(),
+            "  name    size\n  größe      7\n  x      12345\n"
+        );
     }
 }

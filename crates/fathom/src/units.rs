@@ -1,5 +1,7 @@
 //! Numbers for people.
 
+use fathom_engine::memory::Bytes;
+
 /// Thousands separated: `1234567` → `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -13,16 +15,26 @@ pub(crate) fn count(number: u64) -> String {
     grouped
 }
 
-/// Two decimals and an SI prefix: `13270000000.0` → `13.27 G`.
+/// A number of bytes in binary units: `3688172544` → `3.4 GiB`.
+pub(crate) fn bytes(number: u64) -> String {
+    Bytes(number).to_string()
+}
+
+/// Two decimals and an SI prefix, ready for a unit: `13270000000.0` → `13.27 G`, `12.0` → `12.00 `.
 pub(crate) fn si(number: f64) -> String {
     let (scale, suffix) = match number {
         n if n >= 1e12 => (1e12, " T"),
         n if n >= 1e9 => (1e9, " G"),
         n if n >= 1e6 => (1e6, " M"),
         n if n >= 1e3 => (1e3, " k"),
-        _ => (1.0, ""),
+        _ => (1.0, " "),
     };
     format!("{:.2}{suffix}", number / scale)
+}
+
+/// A number of parameters as models are named by it: `13270000000` → `13.27 B`.
+pub(crate) fn parameters(number: u64) -> String {
+    si(number as f64).replace('G', "B").trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -31,7 +43,14 @@ mod tests {
 
     #[test]
     fn numbers_read_as_people_write_them() {
-        assert_eq!([0, 7, 999, 1000, 159_609_485_896].map(count), ["0", "7", "999", "1,000", "159,609,485,896"]);
-        assert_eq!([12.0, 13.27e9, 1.573e12].map(si), ["12.00", "13.27 G", "1.57 T"]);
+        assert_eq!(
+            [0, 7, 999, 1000, 159_609_485_896].map(count),
+            ["0", "7", "999", "1,000", "159,609,485,896"]
+        );
+        assert_eq!([12.0, 13.27e9, 1.573e12].map(si), ["12.00 ", "13.27 G", "1.57 T"]);
+        assert_eq!(
+            [12, 15_115_049, 13_270_000_000].map(parameters),
+            ["12.00", "15.12 M", "13.27 B"]
+        );
     }
 }

@@ -6,15 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use fathom_checkpoint::{
-    Attention, Audit, Checkpoint, Config, Draft, EffortTable, KvPacking, Layer, Layout, Names,
-    OpenOptions, Profile, ProfileName, PromptEncoding, Routing,
+    Attention, Audit, Checkpoint, Config, Draft, EffortTable, KvPacking, Layer, Layout, Names, OpenOptions,
+    Profile, ProfileName, PromptEncoding, Routing,
 };
-use fathom_engine::memory::Bytes;
 use serde_json::{Value, json};
 
 use crate::output;
 use crate::table::{Align, Table};
-use crate::units::count;
+use crate::units::{bytes, count};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -32,7 +31,9 @@ pub(crate) struct Args {
 
 /// Prints the report. Fails if a tensor is missing or unusable.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let options = OpenOptions { profile: args.profile };
+    let options = OpenOptions {
+        profile: args.profile,
+    };
     let checkpoint = Checkpoint::open_with(&args.dir, options)
         .with_context(|| format!("cannot open the checkpoint in {}", args.dir.display()))?;
     let audit = checkpoint.audit();
@@ -41,7 +42,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         output::print(&to_text(&checkpoint, &audit))?;
     }
-    Ok(if audit.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if audit.is_complete() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn to_text(checkpoint: &Checkpoint, audit: &Audit) -> String {
@@ -55,9 +60,24 @@ fn to_text(checkpoint: &Checkpoint, audit: &Audit) -> String {
     }
     out.push_str("\nTensors\n");
     out.push_str(&tensor_table(audit));
-    names(&mut out, "Missing", "not in the files, but needed", &audit.missing);
-    names(&mut out, "Unusable", "in the files, but not as needed", &audit.wrong);
-    names(&mut out, "Unexpected", "in the files, but not part of this model; ignored", &audit.unexpected);
+    names(
+        &mut out,
+        "Missing",
+        "not in the files, but needed",
+        &audit.missing,
+    );
+    names(
+        &mut out,
+        "Unusable",
+        "in the files, but not as needed",
+        &audit.wrong,
+    );
+    names(
+        &mut out,
+        "Unexpected",
+        "in the files, but not part of this model; ignored",
+        &audit.unexpected,
+    );
     out.push_str(if audit.is_complete() {
         "\nComplete: every tensor the configuration asks for is there.\n"
     } else {
@@ -71,8 +91,12 @@ fn section(out: &mut String, title: &str, rows: &[(&str, String)]) {
         out.push('\n');
     }
     let _ = writeln!(out, "{title}");
+    let mut above = "";
     for (name, value) in rows {
-        let _ = writeln!(out, "  {name:<24} {value}");
+        // A heading that repeats is said once.
+        let shown = if *name == above { "" } else { name };
+        let _ = writeln!(out, "  {shown:<24} {value}");
+        above = name;
     }
 }
 
@@ -88,7 +112,10 @@ fn profile_rows(profile: &Profile, layout: Layout) -> Vec<(&'static str, String)
         let (release, field) = (difference.release, difference.field);
         rows.push((
             "differs",
-            format!("{field}: {} instead of {} (V4-{release})", difference.found, difference.expected),
+            format!(
+                "{field}: {} instead of {} (V4-{release})",
+                difference.found, difference.expected
+            ),
         ));
     }
     rows.push(("prompts", encoding(profile.encoding).to_owned()));
@@ -102,11 +129,24 @@ fn profile_rows(profile: &Profile, layout: Layout) -> Vec<(&'static str, String)
 fn config_rows(config: &Config) -> Vec<(&'static str, String)> {
     let yarn = config.yarn.map_or_else(
         || "none".to_owned(),
-        |yarn| format!("YaRN ×{} over {} positions", yarn.factor, count(yarn.original_max_position_embeddings as u64)),
+        |yarn| {
+            format!(
+                "YaRN ×{} over {} positions",
+                yarn.factor,
+                count(yarn.original_max_position_embeddings as u64)
+            )
+        },
     );
     vec![
         ("vocabulary", count(config.vocab_size as u64)),
-        ("hidden size", format!("{} in {} streams", count(config.hidden_size as u64), config.hc_mult)),
+        (
+            "hidden size",
+            format!(
+                "{} in {} streams",
+                count(config.hidden_size as u64),
+                config.hc_mult
+            ),
+        ),
         (
             "attention",
             format!(
@@ -122,7 +162,10 @@ fn config_rows(config: &Config) -> Vec<(&'static str, String)> {
         ("window", format!("{} positions", config.sliding_window)),
         (
             "indexer",
-            format!("{} heads of {}, top {}", config.index_n_heads, config.index_head_dim, config.index_topk),
+            format!(
+                "{} heads of {}, top {}",
+                config.index_n_heads, config.index_head_dim, config.index_topk
+            ),
         ),
         (
             "experts",
@@ -134,10 +177,16 @@ fn config_rows(config: &Config) -> Vec<(&'static str, String)> {
                 config.moe_intermediate_size
             ),
         ),
-        ("context", format!("{} positions", count(config.max_position_embeddings as u64))),
+        (
+            "context",
+            format!("{} positions", count(config.max_position_embeddings as u64)),
+        ),
         (
             "rotary base",
-            format!("{} (window), {} (compressed), {yarn}", config.rope_theta, config.compress_rope_theta),
+            format!(
+                "{} (window), {} (compressed), {yarn}",
+                config.rope_theta, config.compress_rope_theta
+            ),
         ),
     ]
 }
@@ -149,7 +198,11 @@ fn runs(layers: &[Layer]) -> Vec<(String, Vec<Layer>)> {
     while start < layers.len() {
         let repeats = |period: usize| {
             let pattern = &layers[start..(start + period).min(layers.len())];
-            layers[start..].iter().zip(pattern.iter().cycle()).take_while(|(layer, same)| layer == same).count()
+            layers[start..]
+                .iter()
+                .zip(pattern.iter().cycle())
+                .take_while(|(layer, same)| layer == same)
+                .count()
         };
         let same = repeats(1);
         let (period, length) = match repeats(2) {
@@ -158,7 +211,11 @@ fn runs(layers: &[Layer]) -> Vec<(String, Vec<Layer>)> {
             _ => (1, same),
         };
         let last = start + length - 1;
-        let name = if length == 1 { format!("{start}") } else { format!("{start}–{last}") };
+        let name = if length == 1 {
+            format!("{start}")
+        } else {
+            format!("{start}–{last}")
+        };
         runs.push((name, layers[start..start + period].to_vec()));
         start += length;
     }
@@ -203,7 +260,7 @@ fn tensor_table(audit: &Audit) -> String {
     let total = audit.census.total();
     table.row([
         "total".to_owned(),
-        Bytes(total.bytes).to_string(),
+        bytes(total.bytes),
         count(total.tensors),
         count(total.parameters),
         count(total.bytes),
@@ -272,7 +329,10 @@ fn to_json(checkpoint: &Checkpoint, audit: &Audit) -> Value {
             let stored: serde_json::Map<_, _> = dtypes
                 .iter()
                 .map(|(dtype, stored)| {
-                    (dtype.name().to_owned(), json!({"tensors": stored.tensors, "bytes": stored.bytes}))
+                    (
+                        dtype.name().to_owned(),
+                        json!({"tensors": stored.tensors, "bytes": stored.bytes}),
+                    )
                 })
                 .collect();
             json!({

@@ -12,7 +12,7 @@ use fathom_checkpoint::{
     Census, Checkpoint, Config, Decode, Demand, ExpertStorage, OpenOptions, Plan, ProfileName, Storage,
     announced_draft,
 };
-use fathom_engine::memory::{self, Bytes};
+use fathom_engine::memory;
 use fathom_model::Numerics;
 use serde_json::{Value, json};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
@@ -21,7 +21,7 @@ use crate::bandwidth::{self, ReadBandwidth};
 use crate::model_source::DEFAULT_CHUNK;
 use crate::output;
 use crate::table::{Align, Table};
-use crate::units::{count, si};
+use crate::units::{bytes, count, parameters, si};
 
 /// Context planned for unless `--context` says otherwise or the model allows less.
 const DEFAULT_CONTEXT: u64 = 131_072;
@@ -79,13 +79,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let longest = config.max_position_embeddings as u64;
     let context = args.context.unwrap_or(DEFAULT_CONTEXT.min(longest));
     if context > longest {
-        bail!("--context {context} is beyond this model's context of {longest} tokens; ask for at most that many");
+        bail!(
+            "--context {context} is beyond this model's context of {longest} tokens; ask for at most that many"
+        );
     }
     let rows = match args.numerics {
         Numerics::Exact => RowBytes::float32(&config),
         Numerics::Reference => RowBytes::packed(&config),
     };
-    let demand = Demand { context, sessions: args.sessions, chunk: DEFAULT_CHUNK.get() as u64, rows };
+    let demand = Demand {
+        context,
+        sessions: args.sessions,
+        chunk: DEFAULT_CHUNK.get() as u64,
+        rows,
+    };
     let plan = Plan::new(&config, &census, demand);
     let machine = Machine::measure();
     if args.json {
@@ -101,7 +108,9 @@ impl Args {
     /// The configuration, and sizes: counted in the files where there are files, worked out otherwise.
     fn model(&self) -> anyhow::Result<(Config, Census)> {
         if self.path.is_dir() {
-            let options = OpenOptions { profile: self.profile };
+            let options = OpenOptions {
+                profile: self.profile,
+            };
             let checkpoint = Checkpoint::open_with(&self.path, options)
                 .with_context(|| format!("cannot open the checkpoint in {}", self.path.display()))?;
             return Ok((checkpoint.config().clone(), checkpoint.audit().census));
@@ -119,7 +128,10 @@ impl Args {
                 found.unwrap_or("absent")
             ),
         };
-        let storage = Storage { quantized: config.quantized, experts };
+        let storage = Storage {
+            quantized: config.quantized,
+            experts,
+        };
         let census = Census::of(&config, announced_draft(&config), storage);
         Ok((config, census))
     }
@@ -140,9 +152,15 @@ struct Machine {
 impl Machine {
     fn measure() -> Self {
         let ram = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-        let memory_bytes = System::new_with_specifics(ram).ok().map(|system| system.total_memory());
+        let memory_bytes = System::new_with_specifics(ram)
+            .ok()
+            .map(|system| system.total_memory());
         let available_bytes = memory::available();
-        Self { memory_bytes, available_bytes, bandwidth: bandwidth::measure(available_bytes) }
+        Self {
+            memory_bytes,
+            available_bytes,
+            bandwidth: bandwidth::measure(available_bytes),
+        }
     }
 }
 
@@ -161,36 +179,59 @@ fn line(out: &mut String, name: &str, value: &str) {
 
 fn model_section(out: &mut String, plan: &Plan) {
     out.push_str("Model\n");
-    line(out, "parameters", &format!("{} ({})", si(plan.parameters as f64), count(plan.parameters)));
+    line(
+        out,
+        "parameters",
+        &format!("{} ({})", parameters(plan.parameters), count(plan.parameters)),
+    );
     let active = format!(
         "{} per token, {} with the embedding table",
-        si(plan.active_parameters as f64),
-        si(plan.active_parameters_with_embedding as f64)
+        parameters(plan.active_parameters),
+        parameters(plan.active_parameters_with_embedding)
     );
     line(out, "active", &active);
     if plan.draft.tensors > 0 {
-        let draft = format!("{} parameters more, {}", si(plan.draft.parameters as f64), Bytes(plan.draft.bytes));
+        let draft = format!(
+            "{} parameters more, {}",
+            parameters(plan.draft.parameters),
+            bytes(plan.draft.bytes)
+        );
         line(out, "draft module", &draft);
     }
     let total = plan.total;
-    let files = format!("{} tensors, {} bytes ({})", count(total.tensors), count(total.bytes), Bytes(total.bytes));
+    let files = format!(
+        "{} tensors, {} bytes ({})",
+        count(total.tensors),
+        count(total.bytes),
+        bytes(total.bytes)
+    );
     line(out, "weights", &files);
 }
 
 fn cache_section(out: &mut String, plan: &Plan, demand: Demand, numerics: Numerics) {
     let _ = writeln!(out, "\nCache of one session ({numerics} numerics)");
-    line(out, "per token", &format!("{} bytes", plan.kv_bytes_per_token));
+    line(out, "per token", &per_token(plan.kv_bytes_per_token));
     let kv = plan.kv;
     let parts = format!(
         "{} bytes ({}): sparse {}, heavy {}, windows {}",
         count(kv.total()),
-        Bytes(kv.total()),
-        Bytes(kv.sparse),
-        Bytes(kv.heavy),
-        Bytes(kv.window)
+        bytes(kv.total()),
+        bytes(kv.sparse),
+        bytes(kv.heavy),
+        bytes(kv.window)
     );
     line(out, &format!("at {}", count(demand.context)), &parts);
-    line(out, "open windows", &format!("{} ({})", count(plan.pending_bytes), Bytes(plan.pending_bytes)));
+    line(
+        out,
+        "open windows",
+        &format!("{} ({})", count(plan.pending_bytes), bytes(plan.pending_bytes)),
+    );
+}
+
+/// With a fraction, for entries stand for several tokens: `3,514.25 bytes`.
+fn per_token(bytes: f64) -> String {
+    let hundredths = (100.0 * bytes).round() as u64;
+    format!("{}.{:02} bytes", count(hundredths / 100), hundredths % 100)
 }
 
 fn decode_section(out: &mut String, plan: &Plan, bandwidth: &ReadBandwidth) {
@@ -206,25 +247,41 @@ fn decode_section(out: &mut String, plan: &Plan, bandwidth: &ReadBandwidth) {
         table.row([name.to_owned(), start, end]);
     };
     row("tokens before it", &|decode| count(decode.depth));
-    row("weights read", &|decode| format!("{}B", si(decode.weight_bytes as f64)));
-    row("cache read", &|decode| format!("{}B", si(decode.cache_bytes as f64)));
-    row("operations", &|decode| format!("{}FLOP", si(decode.flops.total(Weighting::PLAIN))));
+    row("weights read", &|decode| {
+        format!("{}B", si(decode.weight_bytes as f64))
+    });
+    row("cache read", &|decode| {
+        format!("{}B", si(decode.cache_bytes as f64))
+    });
+    row("operations", &|decode| {
+        format!("{}FLOP", si(decode.flops.total(Weighting::PLAIN)))
+    });
     row("  weights", &|decode| format!("{}FLOP", si(decode.flops.linear)));
     row("  indexer", &|decode| format!("{}FLOP", si(decode.flops.indexer)));
     row("  attention", &|decode| {
-        format!("{}FLOP", si(decode.flops.sparse + decode.flops.heavy + decode.flops.window))
+        format!(
+            "{}FLOP",
+            si(decode.flops.sparse + decode.flops.heavy + decode.flops.window)
+        )
     });
-    row("at most", &|decode| format!("{:.2} tokens/s", decode.tokens_per_second(bandwidth.bytes_per_second)));
+    row("at most", &|decode| {
+        format!(
+            "{:.2} tokens/s",
+            decode.tokens_per_second(bandwidth.bytes_per_second)
+        )
+    });
     out.push_str(&table.to_string());
     let _ = writeln!(
         out,
         "  \"At most\" is the memory's limit: {}B/s, measured just now by {} threads over {}.",
         si(bandwidth.bytes_per_second),
         bandwidth.threads,
-        Bytes(bandwidth.buffer_bytes as u64)
+        bytes(bandwidth.buffer_bytes as u64)
     );
     if cfg!(debug_assertions) {
-        out.push_str("  This is a debug build, which reads memory far below its speed: use a release build.\n");
+        out.push_str(
+            "  This is a debug build, which reads memory far below its speed: use a release build.\n",
+        );
     }
     if let Some(share) = plan.v32_share {
         let _ = writeln!(
@@ -238,21 +295,37 @@ fn decode_section(out: &mut String, plan: &Plan, bandwidth: &ReadBandwidth) {
 fn memory_section(out: &mut String, plan: &Plan, demand: Demand, machine: &Machine) {
     out.push_str("\nMemory\n");
     let memory = plan.memory;
-    line(out, "weights", &format!("{} (mapped: held by the page cache)", Bytes(memory.weights)));
+    line(
+        out,
+        "weights",
+        &format!("{} (mapped: held by the page cache)", bytes(memory.weights)),
+    );
     let sessions = format!(
         "{} for {} of {} tokens",
-        Bytes(memory.sessions),
-        if demand.sessions == 1 { "one session".to_owned() } else { format!("{} sessions", count(demand.sessions)) },
+        bytes(memory.sessions),
+        if demand.sessions == 1 {
+            "one session".to_owned()
+        } else {
+            format!("{} sessions", count(demand.sessions))
+        },
         count(demand.context)
     );
     line(out, "cache and state", &sessions);
-    line(out, "workspace", &format!("{} (estimate, chunks of {})", Bytes(memory.workspace), demand.chunk));
-    line(out, "needed", &Bytes(memory.total()).to_string());
+    line(
+        out,
+        "workspace",
+        &format!(
+            "{} (estimate, chunks of {})",
+            bytes(memory.workspace),
+            demand.chunk
+        ),
+    );
+    line(out, "needed", &bytes(memory.total()));
     let unknown = || "unknown".to_owned();
     let machine_memory = format!(
         "{}, of which {} are free now",
-        machine.memory_bytes.map_or_else(unknown, |bytes| Bytes(bytes).to_string()),
-        machine.available_bytes.map_or_else(unknown, |bytes| Bytes(bytes).to_string()),
+        machine.memory_bytes.map_or_else(unknown, bytes),
+        machine.available_bytes.map_or_else(unknown, bytes),
     );
     line(out, "this machine", &machine_memory);
     out.push_str(&verdict(plan, machine));
@@ -264,7 +337,7 @@ fn verdict(plan: &Plan, machine: &Machine) -> String {
         (Some(free), _) if needed <= free => "\nIt fits.\n".to_owned(),
         (Some(free), Some(memory)) if needed <= memory => format!(
             "\nIt fits into this machine, but not into what is free now: {} more are needed. Close other programs.\n",
-            Bytes(needed - free)
+            bytes(needed - free)
         ),
         (Some(free), _) => {
             let working = plan.memory.sessions + plan.memory.workspace;
@@ -274,7 +347,10 @@ fn verdict(plan: &Plan, machine: &Machine) -> String {
             } else {
                 "Cache and workspace alone exceed what is free: ask for a shorter context or fewer sessions."
             };
-            format!("\nIt does not fit: {} more are needed. {rest}\n", Bytes(needed - free))
+            format!(
+                "\nIt does not fit: {} more are needed. {rest}\n",
+                bytes(needed - free)
+            )
         }
         (None, _) => "\nThis system does not tell how much memory is free.\n".to_owned(),
     }
