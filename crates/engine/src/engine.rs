@@ -28,7 +28,7 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
-            numerics: Numerics::Exact,
+            numerics: Numerics::Reference,
             threads: None,
             chunk_tokens: 512,
             ignore_memory: false,
