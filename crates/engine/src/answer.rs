@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use fathom_prompt::{Conversation, Message, Opening, OutputParser, Piece, RenderError, StreamDecoder};
 
-use crate::generation::{self, End, GenerateError, Generation, Prefill, Timings};
+use crate::generation::{self, End, GenerateError, Generation};
+pub use crate::generation::{Prefill, Timings};
 use crate::sampling::{Params, TokenLogprob};
 use crate::stop::StopStrings;
 use crate::{Engine, Session};

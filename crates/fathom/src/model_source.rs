@@ -1,7 +1,7 @@
 //! Which model a command runs: the options that name it, and loading.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -73,23 +73,8 @@ impl ModelOptions {
     /// Loads the model.
     pub(crate) fn load(&self) -> anyhow::Result<LoadedModel> {
         let (checkpoint, generation_config) = match &self.model {
-            Some(dir) => {
-                let options = OpenOptions {
-                    profile: self.profile,
-                };
-                let checkpoint = Checkpoint::open_with(dir, options)
-                    .with_context(|| format!("cannot open the checkpoint in {}", dir.display()))?;
-                (checkpoint, GenerationConfig::read(dir)?)
-            }
-            None => {
-                anyhow::ensure!(
-                    self.profile.is_none(),
-                    "--profile says what a checkpoint directory holds; give the directory with --model DIR"
-                );
-                let checkpoint =
-                    Checkpoint::from_embedded(DEFAULT_MODEL).context("cannot open the built-in model")?;
-                (checkpoint, GenerationConfig::parse(DEFAULT_GENERATION_CONFIG)?)
-            }
+            Some(dir) => self.open(dir)?,
+            None => self.open_built_in()?,
         };
         let name = self.name(&checkpoint);
         let options = EngineOptions {
@@ -107,6 +92,25 @@ impl ModelOptions {
             name,
             sampling: generation_config.sampling()?,
         })
+    }
+
+    fn open(&self, dir: &Path) -> anyhow::Result<(Checkpoint, GenerationConfig)> {
+        let options = OpenOptions {
+            profile: self.profile,
+        };
+        let checkpoint = Checkpoint::open_with(dir, options)
+            .with_context(|| format!("cannot open the checkpoint in {}", dir.display()))?;
+        Ok((checkpoint, GenerationConfig::read(dir)?))
+    }
+
+    fn open_built_in(&self) -> anyhow::Result<(Checkpoint, GenerationConfig)> {
+        anyhow::ensure!(
+            self.profile.is_none(),
+            "--profile says what a checkpoint directory holds; give the directory with --model DIR"
+        );
+        let checkpoint =
+            Checkpoint::from_embedded(DEFAULT_MODEL).context("cannot open the built-in model")?;
+        Ok((checkpoint, GenerationConfig::parse(DEFAULT_GENERATION_CONFIG)?))
     }
 
     /// Our own name for our own models, the directory's name for others.

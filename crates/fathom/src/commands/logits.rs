@@ -3,7 +3,7 @@
 //! Raw little-endian files on both sides: `i32` token ids in, `f32` logits `[ids, vocab_size]` out, row after row. This
 //! interface is stable; outside checks rely on it. No tokenizer is needed.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -144,8 +144,11 @@ fn create_beside(path: &Path) -> anyhow::Result<NamedTempFile<File>> {
         .unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".fathom-logits-");
-    if let Some(permissions) = ordinary_permissions() {
-        builder.permissions(permissions);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // What any new file gets, before the user's mask; temporary files are private otherwise.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(parent).with_context(|| {
         format!(
@@ -153,16 +156,4 @@ fn create_beside(path: &Path) -> anyhow::Result<NamedTempFile<File>> {
             parent.display()
         )
     })
-}
-
-/// The permissions any new file gets, before the user's mask; temporary files are private otherwise.
-#[cfg(unix)]
-fn ordinary_permissions() -> Option<Permissions> {
-    use std::os::unix::fs::PermissionsExt as _;
-    Some(Permissions::from_mode(0o666))
-}
-
-#[cfg(not(unix))]
-fn ordinary_permissions() -> Option<Permissions> {
-    None
 }

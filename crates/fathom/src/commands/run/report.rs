@@ -26,6 +26,7 @@ pub(super) struct Report<'a> {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the JSON fields")]
 struct Usage {
     prompt_tokens: usize,
     cached_tokens: usize,

@@ -1,0 +1,186 @@
+//! `POST /v1/chat/completions`.
+
+use std::convert::Infallible;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use deepseek_recipe::openai::ChatCompletionRequest;
+use deepseek_recipe::openai::chat_completion::response::{
+    ChatCompletionChunkGenerator, ChatCompletionResponse,
+};
+use deepseek_recipe::request::ProtocolRequest as _;
+use deepseek_recipe::response::{Accumulate as _, ProtocolResponse as _};
+use deepseek_recipe::stream::{ChunkGenerator as _, OutputChunk};
+use fathom_engine::answer::Prompt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::request::ChatRequest;
+use crate::worker::Job;
+
+/// Pieces that may wait for a client to read them before the model pauses.
+const PIECES_AHEAD: usize = 256;
+/// A line goes out this often while nothing else does, so that nobody on the way takes the connection for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+type Output = mpsc::Receiver<Result<OutputChunk, ApiError>>;
+
+/// Answers one request. Errors found before the first token have a status of their own; later ones end the stream.
+pub(crate) async fn completions(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    expect_json(&headers)?;
+    let body = body.map_err(|rejection| too_large_or(&rejection, app.options.body_bytes_max))?;
+    let requests_max = app.options.parallel + app.options.queue;
+    let permit = Arc::clone(&app.permits)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::busy(requests_max))?;
+
+    // Megabytes of text take a while to parse and encode.
+    let shared = Arc::clone(&app);
+    let prepared = tokio::task::spawn_blocking(move || prepare(&body, &shared)).await;
+    let (request, prompt) = prepared.map_err(|error| ApiError::internal(error.to_string()))??;
+
+    let ChatRequest {
+        converted,
+        options,
+        model,
+        ..
+    } = request;
+    let (sender, output) = mpsc::channel(PIECES_AHEAD);
+    app.workers.submit(Job {
+        prompt,
+        options,
+        thinking: converted.conversation.thinking_mode,
+        fingerprint: app.fingerprint(),
+        output: sender,
+        permit,
+    })?;
+    let id = format!("chatcmpl-{:016x}{:016x}", random(), random());
+    let generator = ChatCompletionRequest::chunk_generator(&converted, id.clone(), model.clone());
+    if converted.stream {
+        Ok(stream(output, generator))
+    } else {
+        Ok(Json(collect(output, generator, id, model).await?).into_response())
+    }
+}
+
+/// Converts the request and renders its prompt, and sees that both fit the model.
+fn prepare(body: &[u8], app: &App) -> Result<(ChatRequest, Prompt), ApiError> {
+    let mut request = ChatRequest::parse(body, app)?;
+    let prompt = Prompt::of_conversation(&app.engine, &request.conversation)
+        .map_err(|error| ApiError::invalid(error.to_string()))?;
+    let tokens = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let (length, context) = (tokens(prompt.ids().len()), tokens(app.engine.context_max()));
+    request.options.max_tokens = Some(request.converted.resolve_max_tokens(length, context)? as usize);
+    Ok((request, prompt))
+}
+
+/// Sends chunks as they come.
+fn stream(mut output: Output, mut generator: ChatCompletionChunkGenerator) -> Response {
+    let (events, receiver) = mpsc::channel::<Result<Event, Infallible>>(1);
+    tokio::spawn(async move {
+        loop {
+            let piece = tokio::select! {
+                piece = output.recv() => piece,
+                // Dropping `output` tells the worker.
+                () = events.closed() => return,
+            };
+            let (chunks, last) = match piece {
+                Some(Ok(piece)) => {
+                    let last = matches!(piece, OutputChunk::Finish { .. });
+                    let chunks = generator.generate(piece).await;
+                    (
+                        chunks
+                            .iter()
+                            .map(|chunk| Event::default().json_data(chunk))
+                            .collect(),
+                        last,
+                    )
+                }
+                Some(Err(error)) => (vec![Event::default().json_data(error.body())], false),
+                None => return,
+            };
+            for chunk in chunks {
+                // Chunks are plain data; if one cannot be written, ending the stream without [DONE] says so.
+                let Ok(event) = chunk else { return };
+                if events.send(Ok(event)).await.is_err() {
+                    return;
+                }
+            }
+            if last {
+                // If the client left just now, it has all it wanted.
+                events.send(Ok(Event::default().data("[DONE]"))).await.ok();
+                return;
+            }
+        }
+    });
+    Sse::new(ReceiverStream::new(receiver))
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive"))
+        .into_response()
+}
+
+/// Waits for the whole reply. If the client goes away, this is dropped and `output` with it.
+async fn collect(
+    mut output: Output,
+    mut generator: ChatCompletionChunkGenerator,
+    id: String,
+    model: String,
+) -> Result<ChatCompletionResponse, ApiError> {
+    let created = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs());
+    let mut response = ChatCompletionResponse::new(id, model, created, 0, 0);
+    while let Some(piece) = output.recv().await {
+        for chunk in generator.generate(piece?).await {
+            response.accumulate(chunk);
+        }
+    }
+    Ok(response)
+}
+
+fn expect_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let message = "Expected request with `Content-Type: application/json`";
+    Err(ApiError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "invalid_request_error",
+        message,
+    ))
+}
+
+fn too_large_or(rejection: &BytesRejection, body_bytes_max: usize) -> ApiError {
+    let status = rejection.status();
+    let message = if status == StatusCode::PAYLOAD_TOO_LARGE {
+        format!(
+            "The request body is larger than the {body_bytes_max} bytes this server accepts. Send a shorter request."
+        )
+    } else {
+        rejection.body_text()
+    };
+    ApiError::new(status, "invalid_request_error", message)
+}
+
+/// A random number, from the standard library's only source.
+fn random() -> u64 {
+    RandomState::new().hash_one(0)
+}
