@@ -213,16 +213,18 @@ pub fn decode_cache_bytes(config: &Config, rows: RowBytes, depth: u64) -> u64 {
 
 /// Estimated scratch memory for prefilling chunks of `chunk` tokens, in bytes.
 ///
-/// An estimate: F32 activations of one layer for the whole chunk (streams before and after, projections, the experts'
-/// intermediates) and one row of logits. The engine's own figure may differ by a small factor.
+/// An estimate of what a forward pass keeps for each token of a chunk, in F32: streams, inputs and results of a
+/// sublayer with their quantised copies, and one row of logits. What grows with the context is small beside it.
 pub fn workspace_bytes(config: &Config, chunk: u64) -> u64 {
-    let streams = 2 * config.hc_mult * config.hidden_size;
-    let sublayer = 3 * config.hidden_size;
-    let heads = 2 * config.num_attention_heads * config.head_dim;
-    let latents = config.q_lora_rank + config.o_groups * config.o_lora_rank;
-    let indexer = config.index_n_heads * (config.index_head_dim + 1);
-    let experts = (config.num_experts_per_tok + config.n_shared_experts)
-        * (3 * config.moe_intermediate_size + config.hidden_size);
-    let per_token = streams + sublayer + heads + latents + indexer + experts;
-    (chunk * per_token as u64 + config.vocab_size as u64) * size_of::<f32>() as u64
+    let c = config;
+    let (d, streams) = (c.hidden_size, c.hc_mult);
+    let hyper_connections = streams * d + (2 + streams) * streams + 5 * d;
+    let projections = 2 * (c.q_lora_rank + c.num_attention_heads * c.head_dim + c.o_groups * c.o_lora_rank);
+    // A row of the window, and keys and gates of the widest compressor.
+    let rows = c.head_dim + 2 * 2 * c.head_dim;
+    let indexer = c.index_n_heads * (c.index_head_dim + 1) + c.index_topk;
+    let routed = c.num_experts_per_tok * (2 * d + 3 * c.moe_intermediate_size) + c.n_routed_experts;
+    let shared = 3 * c.n_shared_experts * c.moe_intermediate_size;
+    let per_token = hyper_connections + projections + rows + indexer + routed + shared;
+    (chunk * per_token as u64 + c.vocab_size as u64) * size_of::<f32>() as u64
 }
