@@ -10,7 +10,7 @@ use anyhow::Context as _;
 pub(crate) const EXIT_STATUS: u8 = 130;
 
 /// Whether the user pressed Ctrl-C. Clones watch the same key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Interrupt {
     pressed: Arc<AtomicBool>,
 }
@@ -19,15 +19,35 @@ impl Interrupt {
     /// Takes over Ctrl-C: pressed once it asks whatever is running to stop; pressed again before anybody has looked, it
     /// ends the program.
     pub(crate) fn install() -> anyhow::Result<Self> {
+        Self::install_with(|| std::process::exit(EXIT_STATUS.into()))
+    }
+
+    /// As [`install`](Self::install), but pressing it again does nothing more: for programs that have something to lose.
+    pub(crate) fn install_patient() -> anyhow::Result<Self> {
+        Self::install_with(|| {})
+    }
+
+    fn install_with(again: impl Fn() + Send + 'static) -> anyhow::Result<Self> {
         let pressed = Arc::new(AtomicBool::new(false));
         let handler = Arc::clone(&pressed);
         ctrlc::set_handler(move || {
             if handler.swap(true, Ordering::SeqCst) {
-                std::process::exit(EXIT_STATUS.into());
+                again();
             }
         })
         .context("cannot watch for Ctrl-C")?;
         Ok(Self { pressed })
+    }
+
+    /// Presses it.
+    #[cfg(test)]
+    pub(crate) fn press(&self) {
+        self.pressed.store(true, Ordering::SeqCst);
+    }
+
+    /// Forgets that it was pressed.
+    pub(crate) fn clear(&self) {
+        self.pressed.store(false, Ordering::SeqCst);
     }
 
     /// Whether Ctrl-C was pressed.

@@ -1,12 +1,15 @@
 //! The `fathom` program: one subcommand per file in `commands`.
 
 mod bandwidth;
+mod chat;
 mod commands;
 mod generation_config;
 mod interrupt;
 mod model_source;
 mod output;
+mod sampling_options;
 mod table;
+mod terminal;
 mod units;
 
 use clap::Parser;

@@ -1,10 +1,11 @@
 //! The subcommands. Each file holds one: its arguments, its work and its output.
 
+mod chat;
 mod inspect;
 mod logits;
 mod plan;
 mod run;
-//mod serve;
+mod serve;
 
 use std::io;
 use std::process::ExitCode;
@@ -14,9 +15,12 @@ use clap::Subcommand;
 /// What the user asked for.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Talk with a model in the terminal
+    Chat(chat::Args),
     /// Answer one prompt and exit
     Run(run::Args),
-
+    /// Serve the chat completions API over HTTP
+    Serve(serve::Args),
     /// Write the logits at every position of a token sequence to a file
     Logits(logits::Args),
     /// Show what a checkpoint is, and whether it is whole
@@ -28,8 +32,9 @@ pub(crate) enum Command {
 /// Runs one subcommand. An error is printed once, to standard error, with everything that led to it.
 pub(crate) fn run(command: Command) -> ExitCode {
     let outcome = match command {
+        Command::Chat(args) => chat::run(&args),
         Command::Run(args) => run::run(&args),
-
+        Command::Serve(args) => serve::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Plan(args) => plan::run(&args),

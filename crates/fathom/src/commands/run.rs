@@ -3,18 +3,17 @@
 mod printer;
 mod report;
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use fathom_engine::answer::{self, Answer, FinishReason, Options};
-use fathom_engine::sampling::Params;
 use fathom_prompt::{Conversation, Message, Thinking, ToolDefinition};
 
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::{LoadedModel, ModelOptions};
+use crate::sampling_options::SamplingOptions;
 use printer::Printer;
 use report::Report;
 
@@ -62,51 +61,6 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     model: ModelOptions,
-}
-
-/// How the answer is sampled. What is not given is as the checkpoint recommends.
-#[derive(clap::Args)]
-struct SamplingOptions {
-    /// Most tokens to generate, reasoning included; by default what the context holds
-    #[arg(long, value_name = "N", help_heading = "Sampling")]
-    max_tokens: Option<usize>,
-
-    /// 0 always takes the most likely token
-    #[arg(long, value_name = "T", help_heading = "Sampling")]
-    temperature: Option<f32>,
-
-    /// Sample from the most likely tokens that together have this probability
-    #[arg(long, value_name = "P", help_heading = "Sampling")]
-    top_p: Option<f32>,
-
-    /// Sample from this many of the most likely tokens
-    #[arg(long, value_name = "K", help_heading = "Sampling")]
-    top_k: Option<usize>,
-
-    /// Sample from tokens at least this fraction as likely as the most likely one
-    #[arg(long, value_name = "P", help_heading = "Sampling")]
-    min_p: Option<f32>,
-
-    /// Same seed, same text; random by default
-    #[arg(long, value_name = "N", help_heading = "Sampling")]
-    seed: Option<u64>,
-
-    /// End the answer before this string; may be given several times
-    #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
-    stop: Vec<String>,
-}
-
-impl SamplingOptions {
-    fn params(&self, recommended: Params) -> Params {
-        Params {
-            temperature: self.temperature.unwrap_or(recommended.temperature),
-            top_p: self.top_p.unwrap_or(recommended.top_p),
-            top_k: self.top_k.unwrap_or(recommended.top_k),
-            min_p: self.min_p.unwrap_or(recommended.min_p),
-            // The standard library's only source of randomness.
-            seed: self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)),
-        }
-    }
 }
 
 /// Runs the command.

@@ -1,34 +1,23 @@
-//! Numbers as a person reads them.
+//! Figures in the words a conversation about them needs. Plain numbers and bytes are in [`crate::units`].
 
 use std::time::Duration;
 
-/// A count with its thousands grouped: `65,536`.
-pub(crate) fn count(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+use crate::units::count;
 
 /// A count and its noun: `1 token`, `1,234 tokens`.
 pub(crate) fn plural(number: usize, noun: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{ending}", count(number))
+    format!("{} {noun}{ending}", count(number as u64))
 }
 
 /// Tokens per second with three digits or more: `8.21`, `82.1`, `821`, `8,210`.
 pub(crate) fn rate(per_second: f64) -> String {
-    if per_second < 10.0 {
+    if per_second < 9.995 {
         format!("{per_second:.2}")
-    } else if per_second < 100.0 {
+    } else if per_second < 99.95 {
         format!("{per_second:.1}")
     } else {
-        count(per_second.round() as usize)
+        count(per_second.round() as u64)
     }
 }
 
@@ -49,7 +38,11 @@ pub(crate) fn duration(duration: Duration) -> String {
 /// A share of a whole: `0.4 %`, `42 %`.
 pub(crate) fn percent(part: usize, whole: usize) -> String {
     let percent = 100.0 * part as f64 / whole.max(1) as f64;
-    if percent < 10.0 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+    if percent < 9.95 {
+        format!("{percent:.1} %")
+    } else {
+        format!("{percent:.0} %")
+    }
 }
 
 #[cfg(test)]
@@ -57,18 +50,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_grouped_by_thousands() {
-        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (65_536, "65,536"), (1_048_576, "1,048,576")];
+    fn only_one_is_singular() {
+        let cases = [
+            (0, "0 tokens"),
+            (1, "1 token"),
+            (2, "2 tokens"),
+            (65_536, "65,536 tokens"),
+        ];
         for (number, text) in cases {
-            assert_eq!(count(number), text);
+            assert_eq!(plural(number, "token"), text);
         }
-        assert_eq!(plural(1, "token"), "1 token");
-        assert_eq!(plural(0, "token"), "0 tokens");
     }
 
     #[test]
     fn rates_keep_three_digits() {
-        let cases = [(0.5, "0.50"), (8.214, "8.21"), (82.14, "82.1"), (821.4, "821"), (8214.0, "8,214")];
+        let cases = [
+            (0.5, "0.50"),
+            (8.214, "8.21"),
+            (9.999, "10.0"),
+            (99.99, "100"),
+            (821.4, "821"),
+            (8214.0, "8,214"),
+        ];
         for (per_second, text) in cases {
             assert_eq!(rate(per_second), text);
         }
@@ -76,12 +79,18 @@ mod tests {
 
     #[test]
     fn times_coarsen_as_they_grow() {
-        let cases = [(0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s")];
+        let cases = [
+            (0.04, "0.0 s"),
+            (9.94, "9.9 s"),
+            (9.96, "10 s"),
+            (59.4, "59 s"),
+            (59.6, "1 min 00 s"),
+        ];
         for (seconds, text) in cases {
             assert_eq!(duration(Duration::from_secs_f64(seconds)), text);
         }
         assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
-        assert_eq!(duration(Duration::from_secs(7_500)), "2 h 05 min");
+        assert_eq!(duration(Duration::from_mins(125)), "2 h 05 min");
     }
 
     #[test]

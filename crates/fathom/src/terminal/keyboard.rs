@@ -13,7 +13,9 @@ impl Quiet {
     pub(crate) fn begin() -> Self {
         #[cfg(unix)]
         {
-            Self { before: unix::without_echo() }
+            Self {
+                before: unix::without_echo(),
+            }
         }
         #[cfg(not(unix))]
         {

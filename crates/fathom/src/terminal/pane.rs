@@ -13,23 +13,25 @@ pub(crate) struct Pane<'a> {
     styled: bool,
 }
 
-impl<'a> Pane<'a> {
+impl Pane<'_> {
     /// Standard output.
     pub(crate) fn stdout() -> Self {
         let terminal = io::stdout().is_terminal();
-        Self { writer: Box::new(io::stdout()), terminal, styled: terminal && styles_wanted() }
+        Self {
+            writer: Box::new(io::stdout()),
+            terminal,
+            styled: terminal && styles_wanted(),
+        }
     }
 
     /// Standard error.
     pub(crate) fn stderr() -> Self {
         let terminal = io::stderr().is_terminal();
-        Self { writer: Box::new(io::stderr()), terminal, styled: terminal && styles_wanted() }
-    }
-
-    /// Any other writer, treated as a terminal or not, with styles or not.
-    #[cfg(test)]
-    pub(crate) fn new(writer: impl Write + 'a, terminal: bool, styled: bool) -> Self {
-        Self { writer: Box::new(writer), terminal, styled }
+        Self {
+            writer: Box::new(io::stderr()),
+            terminal,
+            styled: terminal && styles_wanted(),
+        }
     }
 
     /// Whether a person watches.
@@ -74,6 +76,18 @@ impl<'a> Pane<'a> {
     }
 }
 
+#[cfg(test)]
+impl<'a> Pane<'a> {
+    /// Any other writer, treated as a terminal or not, with styles or not.
+    pub(crate) fn new(writer: impl Write + 'a, terminal: bool, styled: bool) -> Self {
+        Self {
+            writer: Box::new(writer),
+            terminal,
+            styled,
+        }
+    }
+}
+
 /// Whether the user's environment allows styles: see <https://no-color.org>.
 fn styles_wanted() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -111,8 +125,14 @@ mod tests {
     #[test]
     fn a_terminal_never_sees_control_characters_from_outside() {
         let hostile = "a\x1b[2Jb\u{9b}31m\rc\x07\x7f\td\n";
-        assert_eq!(written(true, true, |pane| pane.text(hostile)), "a␛[2Jb\u{FFFD}31m␍c␇␡\td\n");
-        assert_eq!(written(true, true, |pane| pane.dim_text("\x1b[0m")), "\x1b[2m␛[0m\x1b[0m");
+        assert_eq!(
+            written(true, true, |pane| pane.text(hostile)),
+            "a␛[2Jb\u{FFFD}31m␍c␇␡\td\n"
+        );
+        assert_eq!(
+            written(true, true, |pane| pane.dim_text("\x1b[0m")),
+            "\x1b[2m␛[0m\x1b[0m"
+        );
     }
 
     #[test]
@@ -124,6 +144,9 @@ mod tests {
     #[test]
     fn styles_are_left_out_where_they_do_not_show() {
         assert_eq!(written(true, false, |pane| pane.dim_line("note")), "note\n");
-        assert_eq!(written(true, true, |pane| pane.dim_line("note")), "\x1b[2mnote\x1b[0m\n");
+        assert_eq!(
+            written(true, true, |pane| pane.dim_line("note")),
+            "\x1b[2mnote\x1b[0m\n"
+        );
     }
 }

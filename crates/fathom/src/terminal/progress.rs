@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::figures::{count, duration, rate};
+use super::figures::{duration, rate};
 use crate::interrupt::Interrupt;
+use crate::units::count;
 
 /// Time between two looks at the work, and between two drawings.
 const TICK: Duration = Duration::from_millis(100);
@@ -97,7 +98,11 @@ impl Shared {
 }
 
 fn show(bar: &ProgressBar, elapsed: Duration, tokens: Option<(usize, usize)>, stopping: bool) {
-    let template = if tokens.is_some() { "{prefix} [{bar:20}] {wide_msg}" } else { "{prefix} {wide_msg}" };
+    let template = if tokens.is_some() {
+        "{prefix} [{bar:20}] {wide_msg}"
+    } else {
+        "{prefix} {wide_msg}"
+    };
     // Both templates are valid; without one the default style does.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("##."));
@@ -106,7 +111,11 @@ fn show(bar: &ProgressBar, elapsed: Duration, tokens: Option<(usize, usize)>, st
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     }
-    bar.set_message(if stopping { "stopping".to_owned() } else { message(elapsed, tokens) });
+    bar.set_message(if stopping {
+        "stopping".to_owned()
+    } else {
+        message(elapsed, tokens)
+    });
     bar.tick();
 }
 
@@ -115,18 +124,21 @@ fn message(elapsed: Duration, tokens: Option<(usize, usize)>) -> String {
     let Some((done, total)) = tokens else {
         return duration(elapsed);
     };
-    let mut message = format!("{} of {} tokens", count(done), count(total));
-    if let Some(left) = time_left(elapsed, done, total) {
-        let per_second = done as f64 / elapsed.as_secs_f64();
-        message.push_str(&format!(", {} tokens/s, {} left", rate(per_second), duration(left)));
-    }
-    message
+    let counted = format!("{} of {} tokens", count(done as u64), count(total as u64));
+    let Some(left) = time_left(elapsed, done, total) else {
+        return counted;
+    };
+    let per_second = done as f64 / elapsed.as_secs_f64();
+    format!(
+        "{counted}, {} tokens/s, {} left",
+        rate(per_second),
+        duration(left)
+    )
 }
 
 /// Time the rest takes at the average pace so far.
 fn time_left(elapsed: Duration, done: usize, total: usize) -> Option<Duration> {
-    (done > 0 && !elapsed.is_zero())
-        .then(|| elapsed.mul_f64(total.saturating_sub(done) as f64 / done as f64))
+    (done > 0 && !elapsed.is_zero()).then(|| elapsed.mul_f64(total.saturating_sub(done) as f64 / done as f64))
 }
 
 /// Whether the work takes long enough for a line about it. Short work must not make the screen flicker: the line stays
@@ -155,7 +167,7 @@ mod tests {
 
     #[test]
     fn long_work_shows_as_soon_as_it_is_known_to_be_long() {
-        assert!(worth_showing(Duration::from_millis(1000), None));
+        assert!(worth_showing(Duration::from_secs(1), None));
         assert!(worth_showing(Duration::from_millis(300), Some((512, 60_000))));
         assert!(worth_showing(Duration::from_millis(1100), Some((512, 1024))));
         assert!(worth_showing(Duration::from_secs(2), Some((0, 1024))));
@@ -167,7 +179,10 @@ mod tests {
             message(Duration::from_secs(2), Some((4_000, 60_000))),
             "4,000 of 60,000 tokens, 2,000 tokens/s, 28 s left"
         );
-        assert_eq!(message(Duration::from_secs(2), Some((0, 60_000))), "0 of 60,000 tokens");
+        assert_eq!(
+            message(Duration::from_secs(2), Some((0, 60_000))),
+            "0 of 60,000 tokens"
+        );
         assert_eq!(message(Duration::from_secs(3), None), "3.0 s");
     }
 

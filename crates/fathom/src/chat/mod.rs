@@ -1,0 +1,345 @@
+//! A conversation in the terminal.
+//!
+//! [`Chat`] takes lines and writes to two [`Pane`]s; it knows no keyboard, so tests drive it without a terminal. Answers
+//! and what a command was asked for go to standard output, everything about them to standard error: a pipe gets the
+//! answers alone.
+
+mod attachment;
+mod command;
+mod input;
+mod report;
+mod saved;
+mod transcript;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use fathom_engine::answer::{self, Answer, Event, FinishReason, Options};
+use fathom_engine::{Engine, Session};
+use fathom_prompt::Thinking;
+
+use crate::interrupt::Interrupt;
+use crate::terminal::figures::plural;
+use crate::terminal::{AnswerText, Pane, Progress, Quiet};
+use attachment::Attachment;
+use command::{Command, Line};
+pub(crate) use input::{Editor, Lines, history_path};
+use input::{Input, Source};
+use transcript::Transcript;
+
+/// A conversation with a model.
+pub(crate) struct Chat<'p> {
+    session: Session,
+    /// The model's name for people.
+    name: String,
+    transcript: Transcript,
+    options: Options,
+    answers: Pane<'p>,
+    notes: Pane<'p>,
+    /// Ctrl-C stops answers; `None` if it ends the program.
+    interrupt: Option<Interrupt>,
+    /// Lines that could not be done.
+    failures: usize,
+}
+
+/// Where a chat writes.
+pub(crate) struct Panes<'p> {
+    /// Answers and what commands were asked for.
+    pub(crate) answers: Pane<'p>,
+    /// Everything about them.
+    pub(crate) notes: Pane<'p>,
+}
+
+impl<'p> Chat<'p> {
+    /// A conversation in which nothing has been said.
+    pub(crate) fn new(
+        session: Session,
+        name: String,
+        options: Options,
+        panes: Panes<'p>,
+        interrupt: Option<Interrupt>,
+    ) -> Self {
+        let Panes { answers, notes } = panes;
+        let transcript = Transcript::new(None, Thinking::default());
+        Self {
+            session,
+            name,
+            transcript,
+            options,
+            answers,
+            notes,
+            interrupt,
+            failures: 0,
+        }
+    }
+
+    /// Says hello: what runs, and what to type.
+    pub(crate) fn greet(&mut self) -> io::Result<()> {
+        self.notes.line(report::greeting(&self.name, self.engine()))
+    }
+
+    /// Mentions something, if there is something to mention.
+    pub(crate) fn note(&mut self, note: Option<&str>) -> io::Result<()> {
+        note.map_or(Ok(()), |note| self.notes.dim_line(note))
+    }
+
+    /// Takes lines from `source` until it ends or the user quits. Returns how many lines could not be done.
+    pub(crate) fn talk(&mut self, source: &mut dyn Source) -> anyhow::Result<usize> {
+        loop {
+            match source.next(&self.prompt())? {
+                Input::Line(line) => {
+                    if let Some(interrupt) = &self.interrupt {
+                        interrupt.clear();
+                    }
+                    if self.take(&line)?.is_break() {
+                        return Ok(self.failures);
+                    }
+                }
+                Input::Unusable(reason) => self.fail(&reason)?,
+                Input::Cleared => {}
+                Input::End => {
+                    if !self.transcript.waiting().is_empty() {
+                        self.fail("the input ended, but a file still waits for a message to go with")?;
+                    }
+                    return Ok(self.failures);
+                }
+            }
+        }
+    }
+
+    /// What the line editor shows before the cursor.
+    fn prompt(&self) -> String {
+        match self.transcript.waiting().len() {
+            0 => "> ".to_owned(),
+            files => format!("{} > ", plural(files, "file")),
+        }
+    }
+
+    /// Does what a line asks for; `Break` to quit.
+    fn take(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
+        match Line::parse(line) {
+            Ok(Line::Empty) => {}
+            Ok(Line::Message(text)) => self.say(&text)?,
+            Ok(Line::Command(Command::Quit)) => return Ok(ControlFlow::Break(())),
+            Ok(Line::Command(command)) => {
+                if let Err(error) = self.obey(command) {
+                    self.fail_or_leave(error)?;
+                }
+            }
+            Err(error) => self.fail(&error.to_string())?,
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn engine(&self) -> &Engine {
+        self.session.engine()
+    }
+
+    /// Sends a message and shows the answer. If there is no answer, the message is taken back, so that the conversation
+    /// goes on as if it had not been sent.
+    fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        self.transcript.say(text);
+        let answer = match self.answer() {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.transcript.take_back();
+                return self.fail_or_leave(error);
+            }
+        };
+        let context = self.engine().context_max();
+        self.notes.dim_line(report::closing_line(&answer, context))?;
+        for defect in &answer.parsed.defects {
+            self.notes.dim_line(format_args!(
+                "the model's output departs from its format: {defect}"
+            ))?;
+        }
+        let cut = matches!(
+            answer.finish_reason,
+            FinishReason::Cancelled | FinishReason::Length
+        );
+        if cut && answer.parsed.content.is_empty() {
+            self.transcript.take_back();
+            self.notes.dim_line(
+                "there is no answer yet, so your message was taken back; what was read of it stays cached",
+            )?;
+        } else {
+            self.transcript.answer(answer.into_message());
+        }
+        self.notes
+            .text(if self.notes.is_terminal() { "\n" } else { "" })?;
+        Ok(())
+    }
+
+    /// Lets the model answer and shows what it writes.
+    fn answer(&mut self) -> anyhow::Result<Answer> {
+        let quiet = Quiet::begin();
+        let watched = self.notes.is_terminal() && !crate::terminal::is_dumb();
+        let mut progress = Some(Progress::start("reading", watched, self.interrupt.clone()));
+        let interrupt = self.interrupt.clone();
+        let mut text = AnswerText::new(&mut self.answers, &mut self.notes);
+        let mut failed = None;
+        let conversation = self.transcript.conversation();
+        let answer = answer::answer(&mut self.session, conversation, &self.options, &mut |event| {
+            match &event {
+                Event::Prefill(prefill) => {
+                    if let Some(progress) = &progress {
+                        progress.report(prefill.done, prefill.total);
+                    }
+                }
+                event => {
+                    progress = None;
+                    if let Err(error) = text.show(event) {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+            interrupt
+                .as_ref()
+                .map_or(ControlFlow::Continue(()), Interrupt::flow)
+        });
+        drop(progress);
+        let finished = text.finish();
+        drop(quiet);
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        finished?;
+        Ok(answer?)
+    }
+
+    fn obey(&mut self, command: Command) -> anyhow::Result<()> {
+        match command {
+            Command::Think(mode) => self.think(mode),
+            Command::Read(Some(path)) => self.read(&path),
+            Command::Read(None) => self.unread(),
+            Command::Context => {
+                let report = report::context(&self.session, &self.transcript, self.options.sampling.seed)?;
+                Ok(self.answers.line(report)?)
+            }
+            Command::System(None) => {
+                let system = self
+                    .transcript
+                    .system()
+                    .unwrap_or("there is no system text; /system TEXT sets one");
+                Ok(self.answers.line(system)?)
+            }
+            Command::System(Some(text)) => {
+                self.set_system(&text);
+                let done = if text.is_empty() {
+                    "system text removed"
+                } else {
+                    "system text set"
+                };
+                Ok(self.notes.dim_line(done)?)
+            }
+            Command::New => {
+                self.transcript.restart();
+                self.session.clear();
+                Ok(self.notes.dim_line("new conversation")?)
+            }
+            Command::Save(path) => {
+                saved::save(&path, &self.name, self.transcript.conversation())?;
+                let said = plural(self.transcript.turns(), "message");
+                Ok(self
+                    .notes
+                    .dim_line(format_args!("saved {said} and the answers to {}", path.display()))?)
+            }
+            Command::Load(path) => self.load(&path),
+            Command::Help => Ok(self.answers.line(report::help())?),
+            Command::Quit => Ok(()),
+        }
+    }
+
+    /// Sets the thinking mode of the next answers.
+    pub(crate) fn think(&mut self, mode: Thinking) -> anyhow::Result<()> {
+        self.set_thinking(mode)?;
+        Ok(self.notes.dim_line(format_args!("thinking {mode}"))?)
+    }
+
+    /// As [`think`](Self::think), without a word.
+    pub(crate) fn set_thinking(&mut self, mode: Thinking) -> anyhow::Result<()> {
+        mode.check(self.engine().checkpoint().profile().effort)?;
+        self.transcript.set_thinking(mode);
+        Ok(())
+    }
+
+    /// Sets the system text; an empty one removes it.
+    pub(crate) fn set_system(&mut self, text: &str) {
+        self.transcript.set_system(text);
+    }
+
+    /// Puts a file into the next message, if the context can hold it.
+    fn read(&mut self, path: &Path) -> anyhow::Result<()> {
+        let engine = self.engine();
+        let context = engine.context_max();
+        let file = Attachment::read(path, engine.tokenizer(), context)?;
+        let before = engine
+            .renderer()
+            .render(&self.transcript.with_next_message())?
+            .ids
+            .len();
+        let used = before + file.tokens;
+        anyhow::ensure!(
+            used < context,
+            "{} has {}; with the {before} in use that is more than this model's context of {context}. Use a shorter \
+             file, or /new for a new conversation",
+            path.display(),
+            plural(file.tokens, "token"),
+        );
+        let size = crate::units::bytes(file.text.len() as u64);
+        self.notes.dim_line(format_args!(
+            "{}: {size}, {}; it goes into your next message",
+            path.display(),
+            plural(file.tokens, "token")
+        ))?;
+        self.transcript.attach(file);
+        Ok(())
+    }
+
+    /// Takes waiting files back.
+    fn unread(&mut self) -> anyhow::Result<()> {
+        let files = self.transcript.detach();
+        anyhow::ensure!(!files.is_empty(), "/read needs more: write /read FILE");
+        Ok(self
+            .notes
+            .dim_line(format_args!("{} taken back", plural(files.len(), "file")))?)
+    }
+
+    /// Goes on with a saved conversation.
+    pub(crate) fn load(&mut self, path: &Path) -> anyhow::Result<()> {
+        let conversation = saved::load(path)?;
+        let effort = self.engine().checkpoint().profile().effort;
+        let (saved_mode, mode) = (conversation.thinking, self.transcript.thinking());
+        self.transcript.replace(conversation);
+        let said = plural(self.transcript.turns(), "message");
+        self.notes.dim_line(format_args!(
+            "loaded {said} and the answers, thinking {saved_mode}"
+        ))?;
+        if saved_mode.check(effort).is_err() {
+            self.transcript.set_thinking(mode);
+            self.notes.dim_line(format_args!(
+                "this model has no thinking mode {saved_mode}; it is {mode} now"
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// Reports that a line could not be done; the conversation goes on.
+    fn fail(&mut self, reason: &str) -> anyhow::Result<()> {
+        self.failures += 1;
+        Ok(self.notes.line(format_args!("error: {reason}"))?)
+    }
+
+    /// As [`fail`](Self::fail), unless there is nobody left to report to.
+    fn fail_or_leave(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
+        if error.downcast_ref::<io::Error>().is_some() {
+            return Err(error);
+        }
+        self.fail(&format!("{error:#}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;
