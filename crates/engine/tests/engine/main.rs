@@ -1,0 +1,5 @@
+//! The engine over the built-in model.
+
+mod answers;
+mod sessions;
+mod support;
