@@ -17,11 +17,12 @@ import numpy as np
 OFF_THRESHOLD = 1e-2
 # A row is the *same* when only the float32 logit product can differ: no BF16 or E4M3 rounding went another way.
 SAME_THRESHOLD = 2e-5
-# exact: float32 against float32, synthetic weights. exact-trained: a checkpoint with logits of any size and ties of its own.
+# exact: float32 against float32, synthetic weights. exact-trained: transformers on a
+# checkpoint with exact ties, which it breaks arbitrarily.
 # reference-layer: the low-precision path of a model of one layer. Reasons in README.md, "Acceptance".
 ACCEPT = {
     "exact": {"median_row_max_diff": 1e-4, "off_share": 0.01, "top1": 0.99},
-    "exact-trained": {"kl_mean": 1e-4, "top1": 0.99},
+    "exact-trained": {"kl_mean": 1e-3, "top1": 0.99},
     "reference-layer": {"same_share": 0.85, "top1": 0.99},
 }
 AT_LEAST = ("top1", "same_share")

@@ -8,8 +8,8 @@ low-precision path. NUMERICS.md lists every site with its rounding; the numbers 
 the contract with the engine's profile of the same name.
 
 Dot products, and the sums of squares under RMSNorm, accumulate in float64 and are rounded once to float32 (`--accumulate f32`
-uses BLAS float32 instead; the distance between the two is what a different summation order alone does). Everything
-elementwise is float32.
+uses float32 instead, BLAS for products and running sums for squares; the distance between the two is what float32 and its
+summation order alone do). Everything elementwise is float32.
 
 One shot over the whole prompt and no cache: a compressed entry is visible to token t when its window is complete at t.
 Shapes: T tokens, d hidden_size, n streams, H heads, D head_dim, r rotary dims, S compressed entries.
@@ -96,9 +96,19 @@ def sigmoid(x):
     return (F32(1) / (F32(1) + np.exp(-x))).astype(F32)
 
 
-def rms_scale(x, eps):
-    """rsqrt(mean(x^2) + eps) over the last axis, float32."""
-    mean = np.square(x.astype(np.float64)).mean(-1, keepdims=True).astype(F32)
+def rms_scale(x, eps, wide=True):
+    """rsqrt(mean(x^2) + eps) over the last axis, float32; `wide` sums in float64, else in sixteen running float32 sums.
+
+    An error here moves every element of a row at once, so at large widths it decides more roundings than the dot products do.
+    """
+    if wide:
+        mean = np.square(x.astype(np.float64)).mean(-1, keepdims=True).astype(F32)
+    else:
+        lanes = np.zeros((*x.shape[:-1], 16), F32)
+        for start in range(0, x.shape[-1], 16):
+            part = x[..., start : start + 16]
+            lanes[..., : part.shape[-1]] += np.square(part)
+        mean = lanes.sum(-1, keepdims=True, dtype=F32) / F32(x.shape[-1])
     return F32(1) / np.sqrt(mean + F32(eps))
 
 
@@ -189,7 +199,7 @@ class Model:
         return self.round(self.dot(x, self.tensor(name + ".weight")))
 
     def rms_norm(self, x, name):
-        return self.round(self.tensor(name) * (x * rms_scale(x, self.config["rms_norm_eps"])))
+        return self.round(self.tensor(name) * (x * rms_scale(x, self.config["rms_norm_eps"], self.wide)))
 
     def rope(self, x, positions, kind, inverse=False):
         """Rotates the last dims of x [T, ..., D] in adjacent pairs by position (R9, R10)."""
@@ -216,7 +226,7 @@ class Model:
     def stream_mixes(self, streams, name):
         """fn times the flattened streams, times their RMS scale (5.2 steps 1 to 3): [T, rows of fn]."""
         flat = streams.reshape(len(streams), -1)
-        return self.dot(flat, self.tensor(name)) * rms_scale(flat, self.config["rms_norm_eps"])
+        return self.dot(flat, self.tensor(name)) * rms_scale(flat, self.config["rms_norm_eps"], self.wide)
 
     def mhc_pre(self, streams, prefix):
         """(sublayer input [T, d], post [T, n], comb [T, n, n])."""
@@ -286,7 +296,7 @@ class Model:
 
         latent = self.rms_norm(self.linear(x, prefix + "wq_a"), prefix + "q_norm.weight")
         q = self.linear(latent, prefix + "wq_b").reshape(tokens, heads, width)
-        q = self.round(q * rms_scale(q, c["rms_norm_eps"]))
+        q = self.round(q * rms_scale(q, c["rms_norm_eps"], self.wide))
         q = self.rope(q, positions, kind)
         rows = self.rms_norm(self.linear(x, prefix + "wkv"), prefix + "kv_norm.weight")
         rows = self.kv_round(self.rope(rows, positions, kind))
