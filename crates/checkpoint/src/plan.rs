@@ -90,7 +90,7 @@ pub struct Memory {
 impl Memory {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.sessions + self.workspace
+        self.weights.saturating_add(self.sessions).saturating_add(self.workspace)
     }
 }
 
@@ -122,7 +122,8 @@ impl Plan {
             v32_share: Size::of(config).map(|size| v32_share(config, size, demand.context)),
             memory: Memory {
                 weights: total.bytes,
-                sessions: demand.sessions * (kv.total() + pending),
+                // Any number of sessions may be asked for.
+                sessions: demand.sessions.saturating_mul(kv.total() + pending),
                 workspace: workspace_bytes(config, demand.chunk),
             },
         }

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 /// Far more than any last-level cache, so that every pass comes from memory. A debug build cannot keep up with memory
 /// whatever the size, and would take minutes.
 const BUFFER_BYTES: usize = if cfg!(debug_assertions) { 16 << 20 } else { 1 << 30 };
-/// Passes; the fastest counts, since anything else the machine does only slows one down.
-const PASSES: usize = 5;
+/// Passes are made for this long, and at least this many. The fastest counts: whatever else the machine does only
+/// slows one down.
+const MEASURING_TIME: Duration = Duration::from_millis(if cfg!(debug_assertions) { 0 } else { 1500 });
+const PASSES_MIN: usize = 5;
 
 /// The result of a measurement.
 pub(crate) struct ReadBandwidth {
@@ -21,7 +23,7 @@ pub(crate) struct ReadBandwidth {
     pub(crate) buffer_bytes: usize,
 }
 
-/// Reads a large buffer several times with one thread per core. Takes about a second.
+/// Reads a large buffer several times with one thread per core. Takes about two seconds.
 ///
 /// Uses at most a quarter of the memory that is free.
 pub(crate) fn measure(available_bytes: Option<u64>) -> ReadBandwidth {
@@ -31,10 +33,13 @@ pub(crate) fn measure(available_bytes: Option<u64>) -> ReadBandwidth {
     // Written, not just reserved: untouched pages would all be the same page of zeros.
     let buffer: Vec<u64> = (0..words as u64).collect();
     let share = words.div_ceil(threads);
-    let fastest = (0..PASSES)
-        .map(|_| pass(&buffer, share))
-        .min()
-        .unwrap_or(Duration::MAX);
+    let start = Instant::now();
+    let mut fastest = Duration::MAX;
+    let mut passes = 0;
+    while passes < PASSES_MIN || start.elapsed() < MEASURING_TIME {
+        fastest = fastest.min(pass(&buffer, share));
+        passes += 1;
+    }
     let buffer_bytes = words * size_of::<u64>();
     ReadBandwidth {
         bytes_per_second: buffer_bytes as f64 / fastest.as_secs_f64(),

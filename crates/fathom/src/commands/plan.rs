@@ -340,7 +340,7 @@ fn verdict(plan: &Plan, machine: &Machine) -> String {
             bytes(needed - free)
         ),
         (Some(free), _) => {
-            let working = plan.memory.sessions + plan.memory.workspace;
+            let working = plan.memory.sessions.saturating_add(plan.memory.workspace);
             let rest = if working <= free {
                 "Weights that do not stay in memory would be read from disk for every token: it would run \
                  (--ignore-memory), at the speed of the disk."
