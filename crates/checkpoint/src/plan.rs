@@ -90,7 +90,9 @@ pub struct Memory {
 impl Memory {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights.saturating_add(self.sessions).saturating_add(self.workspace)
+        self.weights
+            .saturating_add(self.sessions)
+            .saturating_add(self.workspace)
     }
 }
 
