@@ -15,13 +15,13 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use fathom_engine::answer::{self, Answer, Event, FinishReason, Options};
+use fathom_engine::answer::{self, Answer, FinishReason, Options};
 use fathom_engine::{Engine, Session};
 use fathom_prompt::Thinking;
 
 use crate::interrupt::Interrupt;
 use crate::terminal::figures::plural;
-use crate::terminal::{AnswerText, Pane, Progress, Quiet};
+use crate::terminal::{Pane, closing_line, show_live};
 use attachment::Attachment;
 use command::{Command, Line};
 pub(crate) use input::{Editor, Lines, history_path};
@@ -148,7 +148,7 @@ impl<'p> Chat<'p> {
             }
         };
         let context = self.engine().context_max();
-        self.notes.dim_line(report::closing_line(&answer, context))?;
+        self.notes.dim_line(closing_line(&answer, context))?;
         for defect in &answer.parsed.defects {
             self.notes.dim_line(format_args!(
                 "the model's output departs from its format: {defect}"
@@ -173,40 +173,14 @@ impl<'p> Chat<'p> {
 
     /// Lets the model answer and shows what it writes.
     fn answer(&mut self) -> anyhow::Result<Answer> {
-        let quiet = Quiet::begin();
-        let watched = self.notes.is_terminal() && !crate::terminal::is_dumb();
-        let mut progress = Some(Progress::start("reading", watched, self.interrupt.clone()));
-        let interrupt = self.interrupt.clone();
-        let mut text = AnswerText::new(&mut self.answers, &mut self.notes);
-        let mut failed = None;
+        let (session, options) = (&mut self.session, &self.options);
         let conversation = self.transcript.conversation();
-        let answer = answer::answer(&mut self.session, conversation, &self.options, &mut |event| {
-            match &event {
-                Event::Prefill(prefill) => {
-                    if let Some(progress) = &progress {
-                        progress.report(prefill.done, prefill.total);
-                    }
-                }
-                event => {
-                    progress = None;
-                    if let Err(error) = text.show(event) {
-                        failed = Some(error);
-                        return ControlFlow::Break(());
-                    }
-                }
-            }
-            interrupt
-                .as_ref()
-                .map_or(ControlFlow::Continue(()), Interrupt::flow)
-        });
-        drop(progress);
-        let finished = text.finish();
-        drop(quiet);
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
-        finished?;
-        Ok(answer?)
+        show_live(
+            &mut self.answers,
+            &mut self.notes,
+            self.interrupt.as_ref(),
+            |on_event| answer::answer(session, conversation, options, on_event),
+        )
     }
 
     fn obey(&mut self, command: Command) -> anyhow::Result<()> {

@@ -1,20 +1,20 @@
 //! `fathom run`: one prompt, one answer.
 
-mod printer;
 mod report;
 
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
-use fathom_engine::answer::{self, Answer, FinishReason, Options};
+use fathom_engine::answer::{self, FinishReason, Options};
 use fathom_prompt::{Conversation, Message, Thinking, ToolDefinition};
 
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::{LoadedModel, ModelOptions};
+use crate::output::print;
 use crate::sampling_options::SamplingOptions;
-use printer::Printer;
+use crate::terminal::{Pane, closing_line, show_live};
 use report::Report;
 
 /// Arguments of `fathom run`.
@@ -47,7 +47,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     sampling: SamplingOptions,
 
-    /// Write the reasoning too when standard output is not a terminal
+    /// Write reasoning and tool calls to standard output too when that is not a terminal; otherwise they go to standard
+    /// error
     #[arg(long)]
     show_reasoning: bool,
 
@@ -85,10 +86,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let interrupt = Interrupt::install()?;
     let mut session = engine.session();
-    let mut printer = Printer::new(args.json, args.show_reasoning, interrupt);
-    let answer = if args.raw {
-        answer::complete(&mut session, &prompt, &options, &mut |event| printer.show(&event))
-    } else {
+    let (mut answers, mut asides) = args.panes();
+    let answer = show_live(&mut answers, &mut asides, Some(&interrupt), |on_event| {
+        if args.raw {
+            return answer::complete(&mut session, &prompt, &options, on_event);
+        }
         let system = args.system.as_ref().map(Message::system);
         let messages = system.into_iter().chain([Message::user(prompt)]).collect();
         let conversation = Conversation {
@@ -97,26 +99,33 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             thinking: args.think,
             ..Conversation::default()
         };
-        answer::answer(&mut session, &conversation, &options, &mut |event| {
-            printer.show(&event)
-        })
-    };
-    printer.finish()?;
-    let answer = answer?;
+        answer::answer(&mut session, &conversation, &options, on_event)
+    })?;
     if args.json {
-        let mut stdout = io::stdout().lock();
-        serde_json::to_writer(&mut stdout, &Report::new(&name, &engine, &options, &answer))?;
-        writeln!(stdout)?;
+        let report = Report::new(&name, &engine, &options, &answer);
+        print(&format!("{}\n", serde_json::to_string(&report)?))?;
     }
-    if io::stderr().is_terminal() {
-        writeln!(io::stderr(), "{}", closing_line(&answer, options.sampling.seed))?;
+    let mut notes = Pane::stderr();
+    if notes.is_terminal() {
+        let line = closing_line(&answer, engine.context_max());
+        notes.dim_line(format_args!("{line}, seed {}", options.sampling.seed))?;
     }
-    let interrupted = answer.finish_reason == FinishReason::Cancelled;
-    Ok(if interrupted {
-        ExitCode::from(interrupt::EXIT_STATUS)
-    } else {
-        ExitCode::SUCCESS
+    Ok(match answer.finish_reason {
+        FinishReason::Cancelled => ExitCode::from(interrupt::EXIT_STATUS),
+        _ => ExitCode::SUCCESS,
     })
+}
+
+impl Args {
+    /// Where the answer goes, and where its reasoning and tool calls.
+    fn panes(&self) -> (Pane<'static>, Pane<'static>) {
+        if self.json {
+            return (Pane::nowhere(), Pane::nowhere());
+        }
+        let answers = Pane::stdout();
+        let together = self.show_reasoning || answers.is_terminal();
+        (answers, if together { Pane::stdout() } else { Pane::stderr() })
+    }
 }
 
 /// The prompt, wherever it comes from.
@@ -143,23 +152,4 @@ fn read_prompt(args: &Args) -> anyhow::Result<String> {
 fn read_tools(path: &Path) -> anyhow::Result<Vec<ToolDefinition>> {
     let json = std::fs::read(path).with_context(|| format!("cannot read the tools in {}", path.display()))?;
     serde_json::from_slice(&json).with_context(|| format!("{} is no JSON list of tools", path.display()))
-}
-
-/// Tokens and rates, for people.
-fn closing_line(answer: &Answer, seed: u64) -> String {
-    let usage = &answer.usage;
-    let rate = |rate: Option<f64>| rate.map_or_else(String::new, |rate| format!(" at {rate:.1} tok/s"));
-    let cut = match answer.finish_reason {
-        FinishReason::Length => " (token limit reached)",
-        FinishReason::Cancelled => " (interrupted)",
-        _ => "",
-    };
-    format!(
-        "prompt {} tokens ({} cached){}, generated {}{}{cut}, seed {seed}",
-        usage.prompt,
-        usage.cached,
-        rate(answer.prefill_rate()),
-        usage.generated,
-        rate(answer.decode_rate()),
-    )
 }

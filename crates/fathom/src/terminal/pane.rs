@@ -34,6 +34,15 @@ impl Pane<'_> {
         }
     }
 
+    /// A pane that nobody sees.
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            writer: Box::new(io::sink()),
+            terminal: false,
+            styled: false,
+        }
+    }
+
     /// Whether a person watches.
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
