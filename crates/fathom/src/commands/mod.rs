@@ -51,8 +51,40 @@ pub(crate) fn run(command: Command) -> ExitCode {
         }
         #[expect(clippy::print_stderr, reason = "this is where errors reach the user")]
         {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", message(&error));
         }
         ExitCode::FAILURE
     })
+}
+
+/// An error and its causes in one line. Some errors quote their cause in their own words: it is not said again.
+fn message(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .fold(String::new(), |message, cause| match cause.to_string() {
+            cause if message.contains(&cause) => message,
+            cause if message.is_empty() => cause,
+            cause => format!("{message}: {cause}"),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_quoted_cause_is_not_repeated() {
+        let inner = anyhow!("no such file");
+        let quoting = anyhow!("no such file")
+            .context("cannot read x: no such file")
+            .context("cannot open x");
+        assert_eq!(
+            super::message(&inner.context("cannot open x")),
+            "cannot open x: no such file"
+        );
+        assert_eq!(
+            super::message(&quoting),
+            "cannot open x: cannot read x: no such file"
+        );
+    }
 }
