@@ -126,7 +126,11 @@ pub(crate) fn multiply_with(isa: Isa, team: &mut Team, products: &[Product<'_>])
         let first = tile * ROW_TILE;
         let rows = ROW_TILE.min(product.rows - first);
         let [weights] = scratch.floats([ROW_TILE * K_CHUNK]);
-        multiply_tile(isa, product, first, rows, weights);
+        // With few inputs the weights' way from memory decides: whole rows one after the other, not columns of a tile.
+        let step = if product.x_rows <= TILE { TILE } else { ROW_TILE };
+        for start in (0..rows).step_by(step) {
+            multiply_tile(isa, product, first + start, step.min(rows - start), weights);
+        }
     });
 }
 
@@ -137,17 +141,15 @@ fn multiply_tile(isa: Isa, product: &Product<'_>, first: usize, rows: usize, wei
     for from in (0..cols).step_by(K_CHUNK) {
         let k = K_CHUNK.min(cols - from);
         for row in 0..rows {
-            // A tile's rows are short runs far apart, which the hardware does not foresee.
-            let (ahead, column) = (row + ROWS_AHEAD, from);
-            let (ahead, column) = if ahead < rows {
-                (ahead, column)
-            } else {
-                (ahead - rows, from + K_CHUNK)
+            // Rows are short runs far apart, which the hardware does not foresee: ask for one soon to be decoded, of
+            // this chunk, of the next, or of the next tile.
+            let (ahead, column) = match (row + ROWS_AHEAD < rows, from + K_CHUNK < cols) {
+                (true, _) => (row + ROWS_AHEAD, from),
+                (false, true) => (row + ROWS_AHEAD - rows, from + K_CHUNK),
+                (false, false) => (row + ROWS_AHEAD, 0),
             };
-            if column < cols {
-                let ahead = (row_in_matrix + ahead).min(product.matrix.rows - 1);
-                prefetch(product.matrix.codes_of(ahead, column, K_CHUNK.min(cols - column)));
-            }
+            let ahead = (row_in_matrix + ahead).min(product.matrix.rows - 1);
+            prefetch(product.matrix.codes_of(ahead, column, K_CHUNK.min(cols - column)));
             decode(
                 isa,
                 &product.matrix,
