@@ -269,16 +269,6 @@ fn matrix_from(
     rows: usize,
     cols: usize,
 ) -> Result<Matrix, CheckpointError> {
-    let expect_shape = |tensor: &Tensor, name: &str, expected: [usize; 2]| {
-        if tensor.shape == expected {
-            return Ok(());
-        }
-        Err(CheckpointError::Shape {
-            tensor: name.to_owned(),
-            expected: format!("{expected:?}"),
-            found: tensor.shape.clone(),
-        })
-    };
     let missing_scale = |dtype| CheckpointError::MissingScale {
         tensor: name.to_owned(),
         dtype,
@@ -286,7 +276,7 @@ fn matrix_from(
     };
     let encoding = match weight.dtype {
         Dtype::F32 | Dtype::Bf16 => {
-            expect_shape(&weight, name, [rows, cols])?;
+            values::expect_shape(name, &weight, &[rows, cols])?;
             if weight.dtype == Dtype::F32 {
                 Encoding::F32
             } else {
@@ -294,12 +284,12 @@ fn matrix_from(
             }
         }
         Dtype::F8E4M3 => {
-            expect_shape(&weight, name, [rows, cols])?;
+            values::expect_shape(name, &weight, &[rows, cols])?;
             let (scale_name, scale) = scale.ok_or_else(|| missing_scale(Dtype::F8E4M3))?;
-            expect_shape(
-                &scale,
+            values::expect_shape(
                 &scale_name,
-                [rows.div_ceil(FP8_BLOCK), cols.div_ceil(FP8_BLOCK)],
+                &scale,
+                &[rows.div_ceil(FP8_BLOCK), cols.div_ceil(FP8_BLOCK)],
             )?;
             expect_scale_dtype(
                 &scale,
@@ -317,9 +307,9 @@ fn matrix_from(
                     found: Dtype::I8,
                 });
             }
-            expect_shape(&weight, name, [rows, cols / 2])?;
+            values::expect_shape(name, &weight, &[rows, cols / 2])?;
             let (scale_name, scale) = scale.ok_or_else(|| missing_scale(Dtype::I8))?;
-            expect_shape(&scale, &scale_name, [rows, cols / FP4_BLOCK])?;
+            values::expect_shape(&scale_name, &scale, &[rows, cols / FP4_BLOCK])?;
             expect_scale_dtype(&scale, &scale_name, &[Dtype::F8E8M0], "F8_E8M0 (FP4 scales)")?;
             Encoding::Fp4 { scale }
         }

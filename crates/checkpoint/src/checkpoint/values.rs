@@ -105,7 +105,7 @@ impl Checkpoint {
     }
 }
 
-fn expect_shape(name: &str, tensor: &Tensor, expected: &[usize]) -> Result<(), CheckpointError> {
+pub(super) fn expect_shape(name: &str, tensor: &Tensor, expected: &[usize]) -> Result<(), CheckpointError> {
     if tensor.shape == expected {
         return Ok(());
     }
