@@ -13,11 +13,21 @@ pub(crate) struct SamplingOptions {
     pub(crate) max_tokens: Option<usize>,
 
     /// 0 always takes the most likely token
-    #[arg(long, value_name = "T", help_heading = "Sampling")]
+    #[arg(
+        long,
+        value_name = "T",
+        allow_negative_numbers = true,
+        help_heading = "Sampling"
+    )]
     temperature: Option<f32>,
 
     /// Sample from the most likely tokens that together have this probability
-    #[arg(long, value_name = "P", help_heading = "Sampling")]
+    #[arg(
+        long,
+        value_name = "P",
+        allow_negative_numbers = true,
+        help_heading = "Sampling"
+    )]
     top_p: Option<f32>,
 
     /// Sample from this many of the most likely tokens
@@ -25,7 +35,12 @@ pub(crate) struct SamplingOptions {
     top_k: Option<usize>,
 
     /// Sample from tokens at least this fraction as likely as the most likely one
-    #[arg(long, value_name = "P", help_heading = "Sampling")]
+    #[arg(
+        long,
+        value_name = "P",
+        allow_negative_numbers = true,
+        help_heading = "Sampling"
+    )]
     min_p: Option<f32>,
 
     /// Same seed, same text; random by default

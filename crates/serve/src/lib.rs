@@ -20,6 +20,7 @@ mod app;
 mod chat;
 mod error;
 mod model_list;
+mod pieces;
 mod request;
 mod server;
 mod session_pool;

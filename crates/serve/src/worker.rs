@@ -1,22 +1,20 @@
 //! The threads that compute answers.
 
-use std::fmt::Write as _;
 use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use deepseek_recipe::stream::{
-    CompletionUsage, FinishReason, OutputChunk, PromptUsage, TokenLogprob, TopLogprob,
-};
-use fathom_engine::answer::{self, Event, Prompt, Text, Timings, Usage, respond};
-use fathom_engine::{Engine, sampling};
+use deepseek_recipe::stream::OutputChunk;
+use fathom_engine::Engine;
+use fathom_engine::answer::{self, Event, Prompt, Timings, Usage, respond};
 use fathom_prompt::Tokenizer;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::app::Options;
 use crate::error::ApiError;
+use crate::pieces::Pieces;
 use crate::session_pool::SessionPool;
 
 /// One answer to compute.
@@ -107,45 +105,22 @@ impl Worker {
             permit,
         } = job;
         let mut session = self.pool.take(prompt.ids());
-        let mut fingerprint = Some(fingerprint);
-        let with_logprobs = options.logprobs.is_some();
+        let mut pieces = Pieces {
+            tokenizer: self.tokenizer.clone(),
+            fingerprint: Some(fingerprint),
+            with_logprobs: options.logprobs.is_some(),
+            thinking,
+        };
         let mut on_event = |event: Event<'_>| {
-            if output.is_closed() {
-                return ControlFlow::Break(());
-            }
-            let chunk = match event {
-                Event::Prefill(prefill) => {
-                    let Some(fingerprint) = fingerprint.take() else {
-                        return ControlFlow::Continue(());
-                    };
-                    OutputChunk::Start {
-                        system_fingerprint: Some(fingerprint),
-                        prompt_usage: PromptUsage {
-                            prompt_tokens: prefill.cached + prefill.total,
-                            prompt_cache_hit_tokens: prefill.cached,
-                        },
-                    }
-                }
-                Event::Reasoning(Text { text, logprobs }) => OutputChunk::Reasoning {
-                    content: text.to_owned(),
-                    logprobs: with_logprobs.then(|| self.logprobs(logprobs)),
-                },
-                Event::Content(Text { text, logprobs }) => OutputChunk::Content {
-                    content: text.to_owned(),
-                    logprobs: with_logprobs.then(|| self.logprobs(logprobs)),
-                },
-                Event::ToolCallBegin { name, .. } => OutputChunk::ToolCallNamed {
-                    tool_name: name.to_owned(),
-                },
-                Event::ToolCallArguments { json, .. } => OutputChunk::ToolCallArgumentsDelta {
-                    arguments: json.to_owned(),
-                },
-                Event::ToolCallEnd { .. } | Event::Tick => return ControlFlow::Continue(()),
-            };
             // Waits while the client reads more slowly than the model writes.
-            match output.blocking_send(Ok(chunk)) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
+            let gone = match pieces.of(&event) {
+                Some(piece) => output.blocking_send(Ok(piece)).is_err(),
+                None => output.is_closed(),
+            };
+            if gone {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
             }
         };
         let answered = respond(&mut session, prompt, &options, &mut on_event);
@@ -153,87 +128,30 @@ impl Worker {
         drop(permit);
         let (last, completed) = match answered {
             Ok(answer) => {
-                let (finish_reason, stop_sequence) = finish(&answer.finish_reason);
-                let completion_usage = CompletionUsage {
-                    completion_tokens: answer.usage.generated,
-                    reasoning_tokens: thinking.then_some(answer.usage.reasoning),
-                };
                 let outcome = answer.finish_reason.as_str().to_owned();
-                let completed = Completed {
-                    outcome,
-                    usage: answer.usage,
-                    timings: answer.timings,
-                };
                 (
-                    Ok(OutputChunk::Finish {
-                        finish_reason,
-                        stop_sequence,
-                        completion_usage,
-                    }),
-                    completed,
+                    Ok(pieces.last(&answer)),
+                    Completed {
+                        outcome,
+                        usage: answer.usage,
+                        timings: answer.timings,
+                    },
                 )
             }
             Err(error) => {
                 let outcome = format!("failed: {error}");
-                let completed = Completed {
-                    outcome,
-                    usage: Usage::default(),
-                    timings: Timings::default(),
-                };
-                (Err(error.into()), completed)
+                (
+                    Err(error.into()),
+                    Completed {
+                        outcome,
+                        usage: Usage::default(),
+                        timings: Timings::default(),
+                    },
+                )
             }
         };
         (self.on_completed)(&completed);
         // If the client has gone there is nobody to tell.
         output.blocking_send(last).ok();
-    }
-
-    fn logprobs(&self, tokens: &[sampling::TokenLogprob]) -> Arc<[TokenLogprob]> {
-        let token = |token: &sampling::TokenLogprob| {
-            let (text, bytes) = self.spell(token.token);
-            let top = token.top.iter().map(|&(id, logprob)| {
-                let (text, bytes) = self.spell(id);
-                TopLogprob {
-                    token: text,
-                    logprob,
-                    bytes,
-                }
-            });
-            TokenLogprob {
-                token: text,
-                logprob: token.logprob,
-                bytes,
-                top_logprobs: top.collect(),
-            }
-        };
-        tokens.iter().map(token).collect()
-    }
-
-    /// A token's text and bytes; bytes that are no text are written `\xNN`, as the hosted API does.
-    fn spell(&self, id: u32) -> (String, Vec<u8>) {
-        let bytes = self.tokenizer.token_bytes(id).unwrap_or_default();
-        let text = std::str::from_utf8(bytes).map_or_else(|_| hex_escapes(bytes), ToOwned::to_owned);
-        (text, bytes.to_vec())
-    }
-}
-
-/// `\xNN` for every byte.
-fn hex_escapes(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(4 * bytes.len());
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        write!(text, "\\x{byte:02x}").ok();
-    }
-    text
-}
-
-/// In the vendor's words. A cancelled answer has no reader, so its reason does not matter.
-fn finish(reason: &answer::FinishReason) -> (FinishReason, Option<String>) {
-    match reason {
-        answer::FinishReason::Stop => (FinishReason::Stop, None),
-        answer::FinishReason::StopString(string) => (FinishReason::StopSequence, Some(string.clone())),
-        answer::FinishReason::Length => (FinishReason::Length, None),
-        answer::FinishReason::ToolCalls => (FinishReason::ToolCalls, None),
-        answer::FinishReason::Cancelled => (FinishReason::EndOfStream, None),
     }
 }

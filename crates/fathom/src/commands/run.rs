@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ use report::Report;
 /// Arguments of `fathom run`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The prompt; `-` reads it from standard input, as does a pipe without -p
+    /// The prompt; `-` reads it from standard input, as does a pipe without -p. A final line break is taken off
     #[arg(short, long, value_name = "TEXT", conflicts_with = "prompt_file")]
     prompt: Option<String>,
 
@@ -128,25 +128,31 @@ impl Args {
     }
 }
 
-/// The prompt, wherever it comes from.
+/// The prompt, wherever it comes from. Files and pipes end with a line break that nobody meant: one is taken off.
 fn read_prompt(args: &Args) -> anyhow::Result<String> {
-    let prompt = match (&args.prompt, &args.prompt_file) {
-        (Some(prompt), _) if prompt != "-" => prompt.clone(),
+    let mut text = match (&args.prompt, &args.prompt_file) {
+        (Some(prompt), _) if prompt != "-" => {
+            ensure!(!prompt.is_empty(), "the prompt is empty; expected some text");
+            return Ok(prompt.clone());
+        }
         (None, Some(path)) if path != Path::new("-") => std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the prompt in {}", path.display()))?,
         (None, None) if io::stdin().is_terminal() => {
             bail!("there is no prompt; give one with -p TEXT or --prompt-file FILE, or pipe it in")
         }
-        _ => {
-            let mut prompt = String::new();
-            io::stdin()
-                .read_to_string(&mut prompt)
-                .context("cannot read the prompt from standard input")?;
-            prompt
-        }
+        _ => io::read_to_string(io::stdin()).context("cannot read the prompt from standard input")?,
     };
-    ensure!(!prompt.is_empty(), "the prompt is empty; expected some text");
-    Ok(prompt)
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    ensure!(
+        !text.is_empty(),
+        "the prompt is empty; give one with -p TEXT or --prompt-file FILE, or pipe it in"
+    );
+    Ok(text)
 }
 
 fn read_tools(path: &Path) -> anyhow::Result<Vec<ToolDefinition>> {

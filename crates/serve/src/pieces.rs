@@ -1,0 +1,112 @@
+//! The engine's events in the vendor's vocabulary, which its reply builders understand.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use deepseek_recipe::stream::{
+    CompletionUsage, FinishReason, OutputChunk, PromptUsage, TokenLogprob, TopLogprob,
+};
+use fathom_engine::answer::{self, Answer, Event, Text};
+use fathom_engine::sampling;
+use fathom_prompt::Tokenizer;
+
+/// Translates the events of one answer.
+pub(crate) struct Pieces {
+    pub(crate) tokenizer: Tokenizer,
+    /// What computes; sent once.
+    pub(crate) fingerprint: Option<String>,
+    pub(crate) with_logprobs: bool,
+    pub(crate) thinking: bool,
+}
+
+impl Pieces {
+    /// The piece an event amounts to, if it shows at all.
+    pub(crate) fn of(&mut self, event: &Event<'_>) -> Option<OutputChunk> {
+        Some(match event {
+            Event::Prefill(prefill) => OutputChunk::Start {
+                system_fingerprint: Some(self.fingerprint.take()?),
+                prompt_usage: PromptUsage {
+                    prompt_tokens: prefill.cached + prefill.total,
+                    prompt_cache_hit_tokens: prefill.cached,
+                },
+            },
+            Event::Reasoning(Text { text, logprobs }) => OutputChunk::Reasoning {
+                content: (*text).to_owned(),
+                logprobs: self.logprobs(logprobs),
+            },
+            Event::Content(Text { text, logprobs }) => OutputChunk::Content {
+                content: (*text).to_owned(),
+                logprobs: self.logprobs(logprobs),
+            },
+            Event::ToolCallBegin { name, .. } => OutputChunk::ToolCallNamed {
+                tool_name: (*name).to_owned(),
+            },
+            Event::ToolCallArguments { json, .. } => OutputChunk::ToolCallArgumentsDelta {
+                arguments: (*json).to_owned(),
+            },
+            Event::ToolCallEnd { .. } | Event::Tick => return None,
+        })
+    }
+
+    /// The piece that ends a reply.
+    pub(crate) fn last(&self, answer: &Answer) -> OutputChunk {
+        let (finish_reason, stop_sequence) = match &answer.finish_reason {
+            answer::FinishReason::Stop => (FinishReason::Stop, None),
+            answer::FinishReason::StopString(string) => (FinishReason::StopSequence, Some(string.clone())),
+            answer::FinishReason::Length => (FinishReason::Length, None),
+            answer::FinishReason::ToolCalls => (FinishReason::ToolCalls, None),
+            // Only a client that has gone cancels, so nobody reads this.
+            answer::FinishReason::Cancelled => (FinishReason::EndOfStream, None),
+        };
+        let completion_usage = CompletionUsage {
+            completion_tokens: answer.usage.generated,
+            reasoning_tokens: self.thinking.then_some(answer.usage.reasoning),
+        };
+        OutputChunk::Finish {
+            finish_reason,
+            stop_sequence,
+            completion_usage,
+        }
+    }
+
+    fn logprobs(&self, tokens: &[sampling::TokenLogprob]) -> Option<Arc<[TokenLogprob]>> {
+        let token = |token: &sampling::TokenLogprob| {
+            let (text, bytes) = self.spell(token.token);
+            let top = token.top.iter().map(|&(id, logprob)| {
+                let (token, bytes) = self.spell(id);
+                TopLogprob {
+                    token,
+                    logprob,
+                    bytes,
+                }
+            });
+            TokenLogprob {
+                token: text,
+                logprob: token.logprob,
+                bytes,
+                top_logprobs: top.collect(),
+            }
+        };
+        self.with_logprobs.then(|| tokens.iter().map(token).collect())
+    }
+
+    /// A token's text and bytes; bytes that are no text are written `\xNN`, as the hosted API does.
+    fn spell(&self, id: u32) -> (String, Vec<u8>) {
+        let bytes = self.tokenizer.token_bytes(id).unwrap_or_default();
+        let text = std::str::from_utf8(bytes).map_or_else(|_| hex_escapes(bytes), ToOwned::to_owned);
+        (text, bytes.to_vec())
+    }
+}
+
+/// `\xNN` for every byte.
+fn hex_escapes(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(4 * bytes.len());
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        write!(text, "\\x{byte:02x}").ok();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

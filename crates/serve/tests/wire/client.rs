@@ -1,0 +1,129 @@
+//! A server in this process, and a client that sees bytes.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use fathom_checkpoint::Checkpoint;
+use fathom_engine::{Engine, EngineOptions};
+use fathom_serve::{Options, Server};
+use tokio::sync::oneshot;
+
+/// A running server; dropping it ends it.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    shutdown: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Serves the built-in model as `m`.
+    pub(crate) fn start(adjust: impl FnOnce(&mut Options)) -> Self {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fathom/default-model");
+        let engine = Engine::load(Checkpoint::open(&dir).unwrap(), &EngineOptions::default()).unwrap();
+        let mut options = Options::new("m");
+        adjust(&mut options);
+        let (shutdown, asked) = oneshot::channel();
+        let (tell, address) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let server = Server::bind(engine, "127.0.0.1", 0, options).await.unwrap();
+                tell.send(server.address().unwrap()).unwrap();
+                let shutdown = async { drop(asked.await) };
+                server.run(shutdown).await.unwrap();
+            });
+        });
+        let address = address.recv().unwrap();
+        Self {
+            address,
+            shutdown: Some(shutdown),
+            thread: Some(thread),
+        }
+    }
+
+    /// Asks the server to end, without waiting.
+    pub(crate) fn ask_to_end(&mut self) {
+        drop(self.shutdown.take());
+    }
+
+    /// Sends a request and keeps the connection.
+    pub(crate) fn send(&self, head: &str, body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let request = format!(
+            "{head} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    /// Sends a chat request and waits for the whole reply.
+    pub(crate) fn chat(&self, body: &str) -> Reply {
+        Reply::read(self.send("POST /v1/chat/completions", body))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Reply {
+        Reply::read(self.send(&format!("GET {path}"), ""))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.ask_to_end();
+        let ended = self.thread.take().unwrap().join();
+        assert!(std::thread::panicking() || ended.is_ok());
+    }
+}
+
+/// A reply, its chunks put together.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    pub(crate) fn read(mut stream: TcpStream) -> Self {
+        let mut bytes = String::new();
+        stream.read_to_string(&mut bytes).unwrap();
+        let (head, body) = bytes
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("no reply: {bytes:?}"));
+        let header = |name: &str| {
+            let lines = head.lines().filter_map(|line| line.split_once(": "));
+            lines
+                .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.to_owned())
+                .next()
+        };
+        let chunked = header("transfer-encoding").is_some_and(|value| value == "chunked");
+        Self {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            content_type: header("content-type").unwrap_or_default(),
+            body: if chunked { unchunked(body) } else { body.to_owned() },
+        }
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+fn unchunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole.push_str(&rest[..size]);
+        body = rest[size..].strip_prefix("\r\n").unwrap();
+    }
+    whole
+}

@@ -1,0 +1,136 @@
+//! Many clients, and clients that leave.
+
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fathom_serve::Options;
+
+use crate::client::{Reply, Running};
+
+/// A request whose answer takes long.
+const LONG: &str = r#"{"model": "m", "stream": true, "temperature": 2, "max_tokens": 30000, "messages": [{"role": "user", "content": "Tell me a story."}]}"#;
+const SHORT: &str = r#"{"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}"#;
+
+/// Notes how every answer ended.
+fn noting(outcomes: &Arc<Mutex<Vec<String>>>) -> impl Fn(&mut Options) {
+    let outcomes = Arc::clone(outcomes);
+    move |options| {
+        let outcomes = Arc::clone(&outcomes);
+        (options.parallel, options.queue) = (1, 0);
+        options.on_completed =
+            Arc::new(move |completed| outcomes.lock().unwrap().push(completed.outcome.clone()));
+    }
+}
+
+/// Waits until the stream has shown some text.
+fn read_some(stream: &mut TcpStream) {
+    let mut bytes = [0; 2000];
+    stream.read_exact(&mut bytes).unwrap();
+    assert!(
+        bytes.starts_with(b"HTTP/1.1 200 OK"),
+        "{}",
+        String::from_utf8_lossy(&bytes)
+    );
+}
+
+/// Repeats the request while the server is busy.
+fn patiently(server: &Running, body: &str) -> Reply {
+    let started = Instant::now();
+    loop {
+        let reply = server.chat(body);
+        if reply.status != 429 || started.elapsed() > Duration::from_secs(20) {
+            return reply;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn one_request_too_many_is_refused_and_a_client_that_leaves_makes_room() {
+    let outcomes = Arc::default();
+    let server = Running::start(noting(&outcomes));
+    let mut stream = server.send("POST /v1/chat/completions", LONG);
+    read_some(&mut stream);
+    let refused = server.chat(SHORT);
+    assert_eq!(
+        (refused.status, refused.body.as_str()),
+        (
+            429,
+            r#"{"error":{"message":"The server is working on 1 requests already, as many as it accepts. Try again when one is done.","type":"rate_limit_error","param":null,"code":"rate_limit_error"}}"#
+        )
+    );
+    drop(stream);
+    assert_eq!(patiently(&server, SHORT).status, 200);
+    assert_eq!(outcomes.lock().unwrap().as_slice(), ["cancelled", "length"]);
+}
+
+#[test]
+fn a_client_that_leaves_without_a_stream_makes_room_too() {
+    let outcomes = Arc::default();
+    let server = Running::start(noting(&outcomes));
+    let stream = server.send(
+        "POST /v1/chat/completions",
+        &LONG.replace("\"stream\": true", "\"stream\": false"),
+    );
+    // Nothing comes back before the answer is whole, so there is no sign of its start to wait for.
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(server.chat(SHORT).status, 429);
+    drop(stream);
+    assert_eq!(patiently(&server, SHORT).status, 200);
+    assert_eq!(outcomes.lock().unwrap()[0], "cancelled");
+}
+
+#[test]
+fn a_seed_means_the_same_text_for_everybody() {
+    let server = Running::start(|_| ());
+    let body = r#"{"model": "m", "seed": 9, "max_tokens": 40, "messages": [{"role": "user", "content": "Tell me a story."}]}"#;
+    let texts: Vec<_> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| server.chat(body).json())).collect();
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap()["choices"][0]["message"].clone())
+            .collect()
+    });
+    assert!(texts.iter().all(|text| *text == texts[0]), "{texts:?}");
+}
+
+#[test]
+fn the_next_turn_is_read_from_where_the_last_one_ended() {
+    let server = Running::start(|_| ());
+    let ask = |messages: &str| {
+        server
+            .chat(&format!(r#"{{"model": "m", "temperature": 0, "thinking": {{"type": "disabled"}}, "max_tokens": 30, "messages": [{messages}]}}"#))
+            .json()
+    };
+    let question = r#"{"role": "user", "content": "What is 12 plus 30?"}"#;
+    let first = ask(question);
+    let answer = &first["choices"][0]["message"]["content"];
+    // Another conversation in between does not push the first one out.
+    ask(r#"{"role": "user", "content": "Tell me a story."}"#);
+    let more = r#"{"role": "user", "content": "And 2 more?"}"#;
+    let second = ask(&format!(
+        r#"{question}, {{"role": "assistant", "content": {answer}}}, {more}"#
+    ));
+    let cached = second["usage"]["prompt_cache_hit_tokens"].as_u64().unwrap();
+    assert!(
+        cached >= first["usage"]["prompt_tokens"].as_u64().unwrap(),
+        "{second}"
+    );
+}
+
+#[test]
+fn answers_in_progress_are_finished_before_the_server_ends() {
+    let outcomes = Arc::default();
+    let mut server = Running::start(noting(&outcomes));
+    let mut stream = server.send("POST /v1/chat/completions", &LONG.replace("30000", "300"));
+    read_some(&mut stream);
+    server.ask_to_end();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("data: [DONE]"), "{rest}");
+    drop(server);
+    assert_ne!(outcomes.lock().unwrap()[0], "cancelled");
+}
