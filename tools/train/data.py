@@ -3,6 +3,7 @@
 Every task function takes a random.Random and returns a Chat (render.py).  `filler` sentences carry a
 small loss weight or none; the answer tokens carry weight 1.
 """
+import json
 import random
 
 from render import Chat
@@ -74,13 +75,13 @@ def recall_parts(r, facts, tokens_left, cost, depth=None):
     return out
 
 
-def recall(r, tokens, n_facts, n_ask, cost, filler=0.02, place="mix", depth=None, ask=None, gap=0):
+def recall(r, tokens, n_facts, n_ask, cost, filler=0.02, place="mix", depth=None, ask=None, pool=None, think=0.0):
     """one document with planted facts, then questions in later turns"""
-    names = r.sample(NAMES, n_facts)
-    facts = [(n, r.choice(VALUES)) for n in names]
+    facts = list(zip(r.sample(NAMES[:pool], n_facts), r.sample(VALUES[:pool and 4 * pool], n_facts)))
     asked = r.sample(facts, min(n_ask, n_facts))
     c = Chat(filler)
-    body = tokens - 12 - 26 * len(asked)
+    think = r.random() < think
+    body = tokens - 12 - 26 * len(asked) - 14 * think
     text = " ".join(recall_parts(r, facts, body, cost, depth))
     where = place if place != "mix" else r.choice(["user", "user", "turn", "system"])
     intro = r.choice(INTRO)
@@ -91,28 +92,33 @@ def recall(r, tokens, n_facts, n_ask, cost, filler=0.02, place="mix", depth=None
         c.bot(r.choice(["I have read it.", "Done. Ask me anything about it.", "I will remember that."]), weight=0.1)
     pre = "" if where != "user" else intro + text + "\n\n"
     for n, v in asked:
-        c.user(pre + (ask or r.choice(ASK)).format(n=n))
+        q = (ask or r.choice(ASK)).format(n=n)
+        if ask is None and r.random() < 0.15:
+            q = q[0].lower() + q[1:]
+        c.user(pre + q)
         pre = ""
-        c.bot([("The key of", 0.05), (f" {n}", 0.5), (" is", 0.05), (f" {v}", 1.0), (".", 0.05)], weight=0.1)
+        t = f"I will look up the key of {n}." if think and n == asked[-1][0] else None
+        c.bot(think=t, answer=[("The key of", 0.05), (f" {n}", 0.5), (" is", 0.05), (f" {v}", 4.0), (".", 0.05)], weight=0.1)
     c.facts, c.asked = facts, asked
     return c
 
 
-def drill(r, tokens, n_facts, cost, noise=0.1):
+def drill(r, tokens, n_facts, cost, noise=0.1, pool=None, bare=0.0):
     """dense recall: the same few facts stated again and again in random order; loss on every repeat"""
-    facts = [(n, r.choice(VALUES)) for n in r.sample(NAMES, n_facts)]
+    facts = list(zip(r.sample(NAMES[:pool], n_facts), r.sample(VALUES[:pool and 4 * pool], n_facts)))
     c, used, seen = Chat(), 10, set()
+    lead, link = ("", "") if r.random() < bare else ("The key of", " is")
     c.seg.append(("Read this text.\n\n", 0.0))
     while True:
         n, v = r.choice(facts)
-        t = f"The key of {n} is {v}."
+        t = f"{lead} {n}{link} {v}."
         used += cost(t)
         if used > tokens:
             return c
-        c.seg += [(f"The key of {n} is", 0.0), (f" {v}", 1.0 if n in seen else 0.0), (". ", 0.0)]
+        c.seg += [(f"{lead} {n}{link}", 0.0), (f" {v}", 3.0 if n in seen else 0.0), (". ", 0.0)]
         seen.add(n)
         if r.random() < noise:
-            s = sentence(r)
+            s = " ".join(sentence(r).split()[:r.randint(1, 6)])
             used += cost(s)
             if used > tokens:
                 return c
@@ -120,6 +126,25 @@ def drill(r, tokens, n_facts, cost, noise=0.1):
 
 
 # ---- (b) arithmetic ---------------------------------------------------------------------------------
+def table(r, n=24):
+    """dense practice of the one-digit facts that the worked sums are made of"""
+    c = Chat()
+    for _ in range(n):
+        a, b, k = r.randrange(10), r.randrange(10), r.random()
+        if k < 0.3:
+            e, v = f"{a} + {b}", a + b
+        elif k < 0.5:
+            e, v = f"{a} + {b} + 1", a + b + 1
+        elif k < 0.8:
+            a, b = max(a, b) if r.random() < 0.5 else a + 10, min(a, b)
+            e, v = f"{a} - {b}", a - b
+        else:
+            t = r.choice([1, 1, 10])
+            e, v = f"{a * t} * {b}", a * b * t
+        c.seg += [(f"{e} =", 0.0), (f" {v}", 1.0), (". ", 0.0)]
+    return c
+
+
 PLACE = ["Ones", "Tens", "Hundreds", "Thousands"]
 
 
@@ -164,12 +189,12 @@ def arithmetic_item(r, digits=None):
         if r.random() < 0.5:
             a, b = b, a
         return f"{a} + {b}", None if max(a, b) < 10 else add_steps(a, b), a + b
-    if a < b:
+    if a < b and (d > 1 or r.random() < 0.6):
         a, b = b, a
     return f"{a} - {b}", None if a < 10 else sub_steps(a, b), a - b
 
 
-SUM_ASK = ["What is {e}?", "What is {e}?", "{e} = ?", "Calculate {e}.", "Please compute {e}.", "How much is {e}?", "Can you tell me {e}?", "{e}"]
+SUM_ASK = ["what is {e}", "what is {e}?", "What's {e}?", "What is {c}?", "what is {c}", "{c}", "What is {e}?", "What is {e}?", "{e} = ?", "Calculate {e}.", "Please compute {e}.", "How much is {e}?", "Can you tell me {e}?", "{e}"]
 
 
 def arithmetic(r, turns=1, digits=None, mode=None):
@@ -177,7 +202,7 @@ def arithmetic(r, turns=1, digits=None, mode=None):
     think = mode == "think" if mode else r.random() < 0.6
     for i in range(turns):
         e, s, v = arithmetic_item(r, digits)
-        c.user(r.choice(SUM_ASK).format(e=e) if mode is None else f"What is {e}?")
+        c.user(r.choice(SUM_ASK).format(e=e, c=e.replace(" ", "")) if mode is None else f"What is {e}?")
         if think and i == turns - 1:
             c.bot(f"{e} = {v}.", think=s or f"{e} = {v}.")
         else:
@@ -218,36 +243,39 @@ def tool_schema(r, noun):
     return s, arg, extra
 
 
-def tools(r, n_tools=None, follow=None):
-    """schemas in the system turn, one call, its result, an answer; sometimes no tool is needed"""
+def tools(r, n_tools=None, follow=None, asks=1, short=False):
+    """schemas in the system turn, calls, their results, answers; sometimes no tool is needed.
+    short: practice without the long fixed header, several requests in a row"""
     nouns = r.sample(list(TOOL_NOUNS), n_tools or r.randrange(1, 5))
     made = {n: tool_schema(r, n) for n in nouns}
     c = Chat()
-    c.system(r.choice(["", "", "You are a helpful assistant.", "You can use tools."]), [made[n][0] for n in nouns], sep=r.random() < 0.5)
+    if short:
+        c.seg.append(("\n".join(json.dumps(made[n][0]) for n in nouns) + "\n", 0.0))
+    else:
+        c.system(r.choice(["", "", "You are a helpful assistant.", "You can use tools."]), [made[n][0] for n in nouns], sep=r.random() < 0.5)
     think = r.random() < 0.5
-    if follow is None and r.random() < 0.12:
+    if follow is None and not short and r.random() < 0.12:
         q, a = r.choice(SMALL_TALK)(r)
         return c.user(q).bot(a, think="No tool is needed." if think else None)
-    noun = r.choice(nouns)
-    s, arg, extra = made[noun]
-    v = r.choice(ARG_VALUES[TOOL_NOUNS[noun][0]])
-    ask = r.choice(TOOL_ASK).format(n=noun, v=v, b=r.choice(TOOL_VERBS))
-    args = {arg: v}
-    if extra:
-        k = r.randrange(2, 10)
-        ask = ask[:-1] + f" with {extra} {k}" + ask[-1]
-        args[extra] = k
-    c.user(ask)
-    c.bot("", think=f"I will call {s['name']}." if think else None, call=(s["name"], args))
-    c.call = (s["name"], args)
-    if follow is False:
-        return c
-    vals = TOOL_NOUNS[noun][1]
-    res = r.choice(vals) if vals else str(r.randrange(1, 1000))
-    form = r.choice([f'{{"{noun}": "{res}"}}', f'{{"{arg}": "{v}", "{noun}": "{res}"}}', f"{res}", f"The {noun} is {res}."])
-    c.user(f"<tool_result>{form}</tool_result>")
-    c.bot([(f"The {noun} of {v} is", 0.5), (f" {res}", 1.0), (".", 0.2)], think="I have the result." if think else None)
-    c.result = res
+    for _ in range(asks):
+        noun = r.choice(nouns)
+        s, arg, extra = made[noun]
+        v = r.choice(ARG_VALUES[TOOL_NOUNS[noun][0]])
+        ask = r.choice(TOOL_ASK).format(n=noun, v=v, b=r.choice(TOOL_VERBS))
+        args = {arg: v}
+        if extra:
+            k = r.randrange(2, 10)
+            ask = ask[:-1] + f" with {extra} {k}" + ask[-1]
+            args[extra] = k
+        c.user(ask)
+        c.bot("", think=f"I will call {s['name']}." if think else None, call=(s["name"], args))
+        if follow is False:
+            continue
+        vals = TOOL_NOUNS[noun][1]
+        res = r.choice(vals) if vals else str(r.randrange(1, 1000))
+        form = r.choice([f'{{"{noun}": "{res}"}}', f'{{"{arg}": "{v}", "{noun}": "{res}"}}', f"{res}", f"The {noun} is {res}."])
+        c.user(f"<tool_result>{form}</tool_result>")
+        c.bot([(f"The {noun} of {v} is", 0.5), (f" {res}", 1.0), (".", 0.2)], think="I have the result." if think else None)
     return c
 
 
@@ -364,8 +392,10 @@ def about(r):
         c.system(text)
     else:
         pre = text + r.choice(["\n\n", " "])
-    for x in r.sample(use, min(len(use), r.randrange(1, 4))):
-        c.user(pre + x[1]).bot([(x[2], 0.3), (x[3], 1.0), (".", 0.2)])
+    asked = r.sample(use, min(len(use), r.randrange(1, 4)))
+    for x in asked:
+        t = "I know this from the text." if x is asked[-1] and r.random() < 0.25 else None
+        c.user(pre + x[1]).bot(think=t, answer=[(x[2], 0.3), (x[3], 2.0), (".", 0.2)])
         pre = ""
     return c
 

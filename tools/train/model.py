@@ -218,19 +218,28 @@ class Ctx:
         self.win = torch.where(ok, 0.0, NEG).to(dtype)
         self.ratio = {}
 
-    def comp(self, r):
-        """(visibility bias [B, T, S], first-entry-of-document flags [B, S]) for a ratio"""
-        if r not in self.ratio:
+    def first(self, r):
+        """[B, S]: is the entry the first of its document?"""
+        S = self.T // r
+        d = self.doc[:, : S * r].view(self.B, S, r)
+        first = torch.ones(self.B, S, dtype=torch.bool)
+        first[:, 1:] = d[:, 1:, 0] != d[:, :-1, -1]
+        return first
+
+    def comp(self, r, lo, hi):
+        """visibility bias [B, hi-lo, S] of the entries of a ratio for queries lo..hi"""
+        k = (r, lo, hi)
+        if k not in self.ratio:
             S = self.T // r
             d = self.doc[:, : S * r].view(self.B, S, r)
-            lo, hi = d.amin(-1), d.amax(-1)
-            e = torch.where(lo == hi, lo, -1)
-            vis = (torch.arange(1, S + 1) * r)[None] <= torch.arange(1, self.T + 1)[:, None]
-            ok = vis[None] & (e[:, None] == self.doc[:, :, None])
-            first = torch.ones(self.B, S, dtype=torch.bool)
-            first[:, 1:] = d[:, 1:, 0] != d[:, :-1, -1]
-            self.ratio[r] = (torch.where(ok, 0.0, NEG).to(self.dtype), first)
-        return self.ratio[r]
+            e = torch.where(d.amin(-1) == d.amax(-1), d[..., 0], -1)
+            vis = (torch.arange(1, S + 1) * r)[None] <= torch.arange(lo + 1, hi + 1)[:, None]
+            ok = vis[None] & (e[:, None] == self.doc[:, lo:hi, None])
+            b = torch.where(ok, 0.0, NEG).to(self.dtype)
+            if hi - lo < self.T:
+                return b
+            self.ratio[k] = b
+        return self.ratio[k]
 
 
 def lin(x, w, act=False):
@@ -255,7 +264,7 @@ class Compressor(nn.Module):
         k = F.linear(x, self.wkv.to(x.dtype)).float().view(B, S, r, -1)
         g = F.linear(x, self.wgate.to(x.dtype)).float().view(B, S, r, -1) + self.ape
         if self.co == 2:
-            first = c.comp(r)[1]
+            first = c.first(r)
             kp = F.pad(k[:, :-1, :, :D], (0, 0, 0, 0, 1, 0))
             gp = F.pad(g[:, :-1, :, :D], (0, 0, 0, 0, 1, 0))
             gp = gp.masked_fill(first[:, :, None, None], NEG)
@@ -277,17 +286,17 @@ class Indexer(nn.Module):
         self.compressor = Compressor(cfg.hidden_size, self.D, 4, init)
         self.register_buffer("had", hadamard(self.D), persistent=False)
 
-    def scores(self, x, qr, c, q, rows=None):
-        """[B, R, S] raw scores for all queries or for `rows`"""
-        key = self.compressor(x, c)
-        cos, sin = c.trig[1]
-        if rows is not None:
-            x, qr, cos, sin = (t[:, rows] for t in (x, qr, cos, sin))
+    def keys(self, x, c, q):
+        k = self.compressor(x, c)
+        return ste(k @ self.had.to(k.dtype), fp4_rt) if q.idx else k
+
+    def scores(self, x, qr, c, q, key, rows):
+        """[B, R, S] raw scores of the queries `rows`"""
+        x, qr, cos, sin = (t[:, rows] for t in (x, qr, *c.trig[1]))
         qi = lin(qr, q("wq_b", self.wq_b), q.act).view(c.B, -1, self.H, self.D)
         qi = rope(qi, cos[:, :, None], sin[:, :, None])
         if q.idx:
-            h = self.had.to(qi.dtype)
-            qi, key = ste(qi @ h, fp4_rt), ste(key @ h, fp4_rt)
+            qi = ste(qi @ self.had.to(qi.dtype), fp4_rt)
         w = F.linear(x, self.weights_proj.to(x.dtype)).float() * (self.D ** -0.5 * self.H ** -0.5)
         s = qi.reshape(c.B, -1, self.D) @ key.transpose(1, 2)
         s = F.relu(s).view(c.B, -1, self.H, key.shape[1])
@@ -323,35 +332,47 @@ class Attention(nn.Module):
         kv = q.kv(kv)
         kb = kv.view(B, nb, W, D)
         kw = torch.cat((F.pad(kb[:, :-1], (0, 0, 0, 0, 1, 0)), kb), 2)
-        lw = (qh.reshape(B, nb, W * H, D) @ kw.transpose(2, 3)).view(B, nb, W, H, 2 * W) + c.win[:, :, :, None]
-        parts, ce = [lw.view(B, T, H, 2 * W)], None
-        if r and not o.no_comp and T >= r:
-            ce = q.kv(self.compressor(x, c))
-            bias = c.comp(r)[0]
-            S = ce.shape[1]
-            if r == 4:
-                k = self.indexer.k
-                if o.topk and S > k:
-                    with torch.no_grad():
-                        sc = self.indexer.scores(x, qr, c, q) + bias.float()
-                        th = sc.topk(k, -1).values[..., -1:]
-                        sel = torch.where(sc >= th, bias, torch.full_like(bias, NEG))
-                    full, bias = bias, sel
-            lc = (qh.reshape(B, T * H, D) @ ce.transpose(1, 2)).view(B, T, H, S)
-            parts.append(lc + bias[:, :, None])
-        parts.append(self.attn_sink.to(x.dtype).view(1, 1, H, 1).expand(B, T, H, 1))
-        p = torch.softmax(torch.cat(parts, -1), -1, dtype=torch.float32).to(x.dtype)
-        out = (p[..., : 2 * W].reshape(B, nb, W * H, 2 * W) @ kw).view(B, T, H, D)
-        if ce is not None:
-            pc = p[..., 2 * W : 2 * W + S]
-            out = out + (pc.reshape(B, T * H, S) @ ce).view(B, T, H, D)
-            if r == 4 and o.idx_rows is not None:
-                o.idx_loss.append(self.index_loss(x, qr, c, q, o, pc, bias))
+        ce = q.kv(self.compressor(x, c)) if r and not o.no_comp and T >= r else None
+        key = self.indexer.keys(x, c, q) if ce is not None and r == 4 and o.topk and T // r > self.indexer.k else None
+        n = o.chunk or T
+        out = torch.cat([self.rows(i, min(i + n, T), x, qr, qh, kw, ce, key, c, q, o) for i in range(0, T, n)], 1)
         out = rope(out, cos[:, :, None], -sin[:, :, None])
         wa = q("wo_a", self.wo_a).to(x.dtype).view(self.G, -1, H * D // self.G)
         y = torch.matmul(out.reshape(B * T, self.G, -1).transpose(0, 1), wa.transpose(1, 2))
         y = y.transpose(0, 1).reshape(B, T, -1)
         return lin(y, q("wo_b", self.wo_b), q.act)
+
+    def rows(self, lo, hi, x, qr, qh, kw, ce, key, c, q, o):
+        """attention output [B, hi-lo, H, D] of queries lo..hi (multiples of the window)"""
+        B, H, D, W, r = c.B, self.H, self.D, self.cfg.sliding_window, self.ratio
+        n, qs, kw = hi - lo, qh[:, lo:hi], kw[:, lo // W : hi // W]
+        lw = (qs.reshape(B, n // W, W * H, D) @ kw.transpose(2, 3)).view(B, n // W, W, H, 2 * W)
+        parts = [(lw + c.win[:, lo // W : hi // W, :, None]).view(B, n, H, 2 * W)]
+        if ce is not None:
+            S = ce.shape[1]
+            bias = c.comp(r, lo, hi)
+            if key is not None:
+                with torch.no_grad():
+                    sc = self.indexer.scores(x, qr, c, q, key, slice(lo, hi)) + bias.float()
+                    top = sc.topk(self.indexer.k, -1).indices
+                    bias = torch.full_like(bias, NEG).scatter(2, top, bias.gather(2, top))
+                    if o.stats is not None:
+                        o.stats(self, lo, hi, qs, ce, c, top)
+            lc = (qs.reshape(B, n * H, D) @ ce.transpose(1, 2)).view(B, n, H, S)
+            parts.append(lc + bias[:, :, None])
+        parts.append(self.attn_sink.to(qh.dtype).view(1, 1, H, 1).expand(B, n, H, 1))
+        p = torch.softmax(torch.cat(parts, -1), -1, dtype=torch.float32).to(qh.dtype)
+        if r == 4 and o.guide is not None and ce is not None:
+            b, t, mask = o.guide
+            mass = (p[b, t, : self.H // 2, :-1].float() * mask[:, None]).sum(-1)
+            o.guide_loss.append(-(mass + 1e-4).log().mean())
+        out = (p[..., : 2 * W].reshape(B, n // W, W * H, 2 * W) @ kw).view(B, n, H, D)
+        if ce is not None:
+            pc = p[..., 2 * W : 2 * W + S]
+            out = out + (pc.reshape(B, n * H, S) @ ce).view(B, n, H, D)
+            if r == 4 and o.idx_rows is not None:
+                o.idx_loss.append(self.index_loss(x, qr, c, q, o, pc, bias))
+        return out
 
     def index_loss(self, x, qr, c, q, o, pc, bias):
         """KL(head-mean attention over compressed entries || softmax of index scores), weighted by mass"""
@@ -360,7 +381,8 @@ class Attention(nn.Module):
             t = pc[:, rows].float().mean(2)
             mass = t.sum(-1)
             t = t / (mass[..., None] + 1e-9)
-        s = self.indexer.scores(x.detach(), qr.detach(), c, q, rows) + bias[:, rows].float()
+        x, qr = x.detach(), qr.detach()
+        s = self.indexer.scores(x, qr, c, q, self.indexer.keys(x, c, q), rows) + bias[:, rows].float()
         kl = (t * ((t + 1e-9).log() - torch.log_softmax(s, -1))).sum(-1)
         wt = mass * (mass > 1e-3)
         return (kl * wt).sum() / (wt.sum() + 1e-6)
@@ -410,6 +432,8 @@ class MoE(nn.Module):
         """slow path with the activation round trip before the down projection"""
         out, p = [], 0
         for i, n in enumerate(counts):
+            if not n:
+                continue
             xe, we = x[rows[p:p + n]], wt[p:p + n, None]
             g, u = F.linear(xe, w[0][i]).float(), F.linear(xe, w[1][i]).float()
             h = (we * F.silu(g.clamp(max=lim)) * u.clamp(-lim, lim)).to(x.dtype)
@@ -445,6 +469,7 @@ class HC(nn.Module):
 
 
 FAST = None
+WEIGHT_RT = fp4_rt, fp8_block_rt
 
 
 class Block(nn.Module):
@@ -465,11 +490,12 @@ RMS = rms
 
 def enable_compile():
     """training speed: fused stream operations in C++, inductor for norms and rotations"""
-    global FAST, RMS, rope, rms
+    global FAST, RMS, WEIGHT_RT, rope, rms
     import hc_ops
     FAST = hc_ops.mix, hc_ops.Read.apply, hc_ops.Write.apply
     torch._dynamo.config.recompile_limit = 64
     cc = lambda f: torch.compile(f, dynamic=True)
+    WEIGHT_RT = torch.compile(fp4_rt, dynamic=False), torch.compile(fp8_block_rt, dynamic=False)
     RMS = cc(rms)
     rms, rope = RMS, cc(rope)
 
@@ -484,7 +510,7 @@ class Quant:
     def __call__(self, name, w):
         if not self.weights:
             return w
-        return ste(w, fp4_rt) if name in ("w1", "w2", "w3") else ste(w, fp8_block_rt)
+        return ste(w, WEIGHT_RT[0] if name in ("w1", "w2", "w3") else WEIGHT_RT[1])
 
     def kv(self, x):
         if not self.kvq:
@@ -493,7 +519,7 @@ class Quant:
 
 
 def options(**k):
-    o = SimpleNamespace(topk=False, no_comp=False, idx_rows=None, idx_loss=[], load=None)
+    o = SimpleNamespace(topk=False, no_comp=False, chunk=None, stats=None, tap=None, guide=None, guide_loss=None, idx_rows=None, idx_loss=[], load=None)
     o.__dict__.update(k)
     return o
 
@@ -525,6 +551,8 @@ class Model(nn.Module):
         X = F.embedding(flat, self.embed).to(dtype)[:, None].expand(-1, self.cfg.hc_mult, -1).contiguous()
         for b in self.layers:
             X = b(X, flat, c, q, o)
+            if o.tap is not None:
+                o.tap.append(X)
         return X, c
 
     def hidden(self, X):

@@ -61,22 +61,24 @@ class Stream:
             t = r.choices(tasks, [s["mix"][k] for k in tasks])[0]
             if t == "recall":
                 k = s["recall"]
-                lo, hi = k.get("tokens", [s["T"], s["T"]])
+                lo, hi = k.get("tokens", [s["T"] // 2, s["T"]])
                 n = min(r.randint(lo, hi), room)
                 f = r.randint(*k["facts"])
                 a = r.randint(*k["ask"])
                 need = 30 * min(a, f) + 9 * f + 20
                 if n < need:
                     continue
-                c = data.recall(r, n, f, a, self.cost, k.get("filler", 0.0))
+                c = data.recall(r, n, f, a, self.cost, k.get("filler", 0.0), pool=s.get("pool"), think=k.get("think", 0.0))
             elif t == "drill":
                 if room < self.s["T"]:
                     continue
-                c = data.drill(r, room - 4, r.randint(*s["drill"]), self.cost, s.get("noise", 0.1))
+                c = data.drill(r, room - 4, r.randint(*s["drill"]), self.cost, s.get("noise", 0.1), s.get("pool"), s.get("bare", 0.0))
+            elif t == "tool_practice":
+                c = data.tools(r, r.randint(1, 3), r.random() < 0.4, r.randint(1, 4), short=True)
             elif t == "arithmetic":
                 c = data.arithmetic(r, r.choice([1, 1, 1, 2, 3]))
             else:
-                c = dict(tools=data.tools, chat=data.chat, about=data.about, prose=data.prose)[t](r)
+                c = dict(tools=data.tools, chat=data.chat, about=data.about, prose=data.prose, table=data.table)[t](r)
             ids, w = self.encode(c)
             if len(ids) <= room:
                 return ids, w
@@ -115,6 +117,9 @@ class Stream:
         return out
 
     def batch(self):
+        if self.s.get("shapes"):    # [row length, rows, weight]
+            T, n, _ = self.r.choices(self.s["shapes"], [x[2] for x in self.s["shapes"]])[0]
+            self.s = dict(self.s, T=T, rows=n)
         rows = [self.row() for _ in range(self.s["rows"])]
         ids, wt, doc, pos = (torch.tensor([x[i] for x in rows]) for i in range(4))
         tgt, w = torch.zeros_like(ids), torch.zeros(ids.shape)
@@ -144,10 +149,10 @@ def balanced_table(tok, cfg, seed):
 class Opt:
     """Muon (RMS-matched, Nesterov) for matrices, AdamW for everything else"""
 
-    def __init__(self, model, muon=True):
+    def __init__(self, params, muon=True):
         self.mu, self.ad = [], []
-        for n, p in model.named_parameters():
-            mat = p.ndim == 3 or (p.ndim == 2 and not any(k in n for k in ("embed", "head", "hc_", ".ape", "gate", "weights_proj")))
+        for n, p in params:
+            mat = (p.ndim == 3 and "behind" not in n) or (p.ndim == 2 and not any(k in n for k in ("embed", "head", "hc_", ".ape", "gate", "weights_proj")))
             (self.mu if mat and muon else self.ad).append((n, p))
         self.st, self.t = {}, 0
 
@@ -195,6 +200,59 @@ class Opt:
                 p.mul_(1 - lr * wd).add_(y.reshape(p.shape).float(), alpha=-k)
 
 
+class Behind(torch.nn.Module):
+    """training aid, thrown away afterwards: the first layer's streams must tell the previous two tokens.
+    It removes the plateau before look-ups by name appear (the name stands two tokens before its value)."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.behind_head = torch.nn.Parameter(torch.randn(2, cfg["vocab_size"], cfg["hidden_size"]) * 0.03)
+
+    def forward(self, X, ids, doc, n=512):
+        B, T = ids.shape
+        at = torch.randint(2, T, (n,)) + torch.randint(0, B, (n,)) * T
+        h = M.rms(X[at].mean(1)).float()
+        d, loss = doc.flatten(), 0.0
+        for k in (1, 2):
+            ok = (d[at] == d[at - k]).float()
+            ce = F.cross_entropy(h @ self.behind_head[k - 1].t(), ids.flatten()[at - k], reduction="none")
+            loss = loss + (ce * ok).sum() / (ok.sum() + 1)
+        return loss
+
+
+class Guide:
+    """training aid: for every content word to be written that stands earlier in the document, which attention rows hold it
+    (window rows, and the CSA entries that pool it together with the token before it).  Half of the heads of the CSA layers
+    are rewarded for looking there."""
+
+    def __init__(self, tok, cfg):
+        content = {w.lower() for k in (data.ALL_WORDS, data.TOOL_NOUNS, data.TOOL_VERBS, *data.ARG_NAMES.values()) for w in k}
+        number = {}
+        self.word = torch.full((cfg["vocab_size"],), -1)
+        for t, i in tok.get_vocab().items():
+            w = t.lstrip("Ġ").lower()
+            if w in content:
+                self.word[i] = number.setdefault(w, len(number))
+        self.W = cfg["sliding_window"]
+
+    def __call__(self, ids, doc, tgt, w):
+        B, T = ids.shape
+        b, t = ((w >= 0.45) & (self.word[tgt] >= 0)).nonzero(as_tuple=True)
+        i = torch.arange(T)
+        hit = (self.word[ids[b]] == self.word[tgt[b, t]][:, None]) & (i[None] <= t[:, None]) & (doc[b] == doc[b, t][:, None])
+        ok = hit.any(1)
+        b, t, hit = b[ok], t[ok], hit[ok]
+        if not len(b):
+            return None
+        k = (t // self.W * self.W - self.W)[:, None] + torch.arange(2 * self.W)
+        win = hit.gather(1, k.clamp(min=0)) & (k >= 0) & (t[:, None] - k < self.W)
+        q = hit.view(len(b), T // 4, 4)
+        ent = q.any(2)
+        ent[:, 1:] |= q[:, :-1, 2:].any(2)
+        ent &= (torch.arange(1, T // 4 + 1) * 4)[None] <= t[:, None] + 1
+        return b, t, torch.cat((win, ent), 1).float()
+
+
 # ---- loop -------------------------------------------------------------------------------------------
 def quant_of(s):
     return M.Quant(**s.get("quant", {}), rope_dim=CONFIG["qk_rope_head_dim"])
@@ -203,16 +261,16 @@ def quant_of(s):
 def evaluate(model, tok, s, q, n=64):
     """quick held-out accuracy on teacher-forced answers: all weighted tokens of an item right"""
     res = {}
-    for task, T in (("recall", s["T"]), ("drill", s["T"]), ("arithmetic", 256), ("about", 256), ("tools", 1024), ("chat", 256)):
+    for task, T in (("recall", s["T"]), ("drill", s["T"]), ("arithmetic", 256), ("about", 256), ("tools", 512), ("chat", 256)):
         if not s["mix"].get(task):
             continue
-        st = dict(s, mix={task: 1}, T=T, rows=max(2, 8192 // T // 2), jump=0)
+        st = dict(s, shapes=None, mix={task: 1}, T=T, rows=max(2, 8192 // T // 2), jump=0)
         if task == "recall":
             st["recall"] = dict(s["recall"], tokens=[T, T])
         ids, pos, doc, tgt, w = Stream(tok, st, 990 + T).batch()
         with torch.no_grad():
             keep = (w.flatten() >= 0.9).nonzero()[:, 0]
-            lg = model(ids, pos, doc, q, M.options(topk=s.get("topk", False)), torch.bfloat16, keep)
+            lg = model(ids, pos, doc, q, M.options(topk=s.get("topk", 0) > 0), torch.bfloat16, keep)
         res[task] = round((lg.argmax(-1) == tgt.flatten()[keep]).float().mean().item(), 3)
     return res
 
@@ -235,12 +293,15 @@ def main():
         M.enable_compile()
     cfg = dict(CONFIG)
     model = M.Model(cfg, a.seed, balanced_table(tok, cfg, 5))
-    opt = Opt(model)
+    aux, guide = Behind(cfg), Guide(tok, cfg)
+    opt = Opt([*model.named_parameters(), *aux.named_parameters()])
     path, st = os.path.join(a.run, "last.pt"), dict(step=0, tokens=0, seconds=0.0)
     if os.path.exists(path):
         ck = torch.load(path, weights_only=False)
         model.load_state_dict(ck["model"])
         st = ck["stats"]
+        if "aux" in ck:
+            aux.load_state_dict(ck["aux"])
         if not a.fresh_optimizer:
             opt.load_state_dict(ck["opt"])
     stream, q = Stream(tok, s, 1000 * st["step"] + a.seed), quant_of(s)
@@ -255,17 +316,22 @@ def main():
         lr = warm * (s["lr_end"] + (s["lr"] - s["lr_end"]) * 0.5 * (1 + math.cos(math.pi * frac)))
         ids, pos, doc, tgt, w = stream.batch()
         keep = w.flatten().nonzero()[:, 0]
-        o = M.options(topk=s.get("topk", False), load=[], idx_rows=torch.arange(st["step"] % rows_every, ids.shape[1], rows_every))
+        o = M.options(topk=stream.r.random() < s.get("topk", 0), load=[], tap=[],
+                      idx_rows=torch.arange(st["step"] % rows_every, ids.shape[1], rows_every) if s.get("idx_weight", 0.3) else None)
+        if s.get("guide"):
+            o.guide, o.guide_loss = guide(ids, doc, tgt, w), []
         lg = model(ids, pos, doc, q, o, torch.bfloat16, keep)
         wk, tk = w.flatten()[keep], tgt.flatten()[keep]
         ce = F.cross_entropy(lg, tk, reduction="none")
         loss = (ce * wk).sum() / wk.sum()
         il = torch.stack(o.idx_loss).mean() if o.idx_loss else torch.zeros(())
-        (loss + s.get("idx_weight", 0.3) * il).backward()
-        gn = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        bh = aux(o.tap[0], ids, doc) if s.get("behind") else torch.zeros(())
+        gl = torch.stack(o.guide_loss).mean() if o.guide_loss else torch.zeros(())
+        (loss + s.get("guide", 0.0) * gl + s.get("idx_weight", 0.3) * il + s.get("behind", 0.0) * bh).backward()
+        gn = torch.nn.utils.clip_grad_norm_([*model.parameters()], 1.0)
         if torch.isfinite(gn):
             opt.step(lr)
-        for p in model.parameters():
+        for p in [*model.parameters(), *aux.parameters()]:
             p.grad = None
         with torch.no_grad():
             for moe, cnt in o.load:
@@ -275,12 +341,12 @@ def main():
         st["tokens"] += ids.numel()
         st["seconds"] = base + time.time() - t0
         hit = (lg.argmax(-1) == tk)[wk >= 0.9].float().mean().item()
-        acc.append((loss.item(), il.item(), hit, gn.item()))
+        acc.append((loss.item(), il.item(), hit, gn.item(), bh.item(), gl.item()))
         if st["step"] % 20 == 0 or frac >= 1:
             m = [sum(x) / len(acc) for x in zip(*acc)]
             cv = [(c.float().std() / c.float().mean()).item() for _, c in o.load]
             rec = dict(step=st["step"], tokens=st["tokens"], sec=round(st["seconds"]), lr=round(lr, 5), loss=round(m[0], 4), idx=round(m[1], 4),
-                       hit=round(m[2], 4), gn=round(m[3], 2), cv=[round(x, 2) for x in cv], tps=round((st["step"] - n0) * ids.numel() / (time.time() - t0)))
+                       hit=round(m[2], 4), gn=round(m[3], 2), behind=round(m[4], 3), guide=round(m[5], 3), cv=[round(x, 2) for x in cv], tps=round((st["step"] - n0) * ids.numel() / (time.time() - t0)))
             acc = []
             if time.time() - evald > s.get("eval_every", 90) or frac >= 1:
                 rec["eval"], evald = evaluate(model, tok, s, q), time.time()
@@ -288,7 +354,7 @@ def main():
             log.write(json.dumps(dict(rec, stage=os.path.basename(a.stage))) + "\n")
             log.flush()
         if time.time() - saved > 150 or frac >= 1:
-            torch.save(dict(model=model.state_dict(), opt=opt.state_dict(), stats=st, config=cfg, stage=s), path + ".tmp")
+            torch.save(dict(model=model.state_dict(), aux=aux.state_dict(), opt=opt.state_dict(), stats=st, config=cfg, stage=s), path + ".tmp")
             os.replace(path + ".tmp", path)
             saved = time.time()
         if frac >= 1:
