@@ -142,6 +142,12 @@ fn create_beside(path: &Path) -> anyhow::Result<NamedTempFile<File>> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
+    ensure!(
+        parent.is_dir(),
+        "cannot write {}: {} is no directory. Create it first",
+        path.display(),
+        parent.display()
+    );
     let mut builder = tempfile::Builder::new();
     builder.prefix(".fathom-logits-");
     #[cfg(unix)]

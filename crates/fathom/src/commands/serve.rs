@@ -8,6 +8,7 @@ use fathom_serve::{Completed, Options, Server};
 
 use crate::model_source::{LoadedModel, ModelOptions};
 use crate::output::print;
+use crate::terminal::figures::plural;
 
 /// Arguments of `fathom serve`.
 #[derive(clap::Args)]
@@ -63,11 +64,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the network threads")?;
     runtime.block_on(async {
-        let (numerics, threads) = (engine.numerics(), engine.threads());
+        let (numerics, threads) = (engine.numerics(), plural(engine.threads(), "thread"));
         let server = Server::bind(engine, &args.host, args.port, options).await?;
         let address = server.address()?;
         print(&format!(
-            "{name} ({numerics}, {threads} threads) is served at http://{address}/v1\n\
+            "{name} ({numerics}, {threads}) is served at http://{address}/v1\n\
              Try: curl http://{address}/v1/chat/completions -H 'Content-Type: application/json' \\\n     \
              -d '{{\"model\": \"{name}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n\
              Ctrl-C ends the server.\n"

@@ -1,0 +1,7 @@
+//! The program, run as a user runs it.
+
+mod logits;
+mod run;
+#[cfg(unix)]
+mod serve;
+mod support;

@@ -1,0 +1,119 @@
+//! `fathom serve`, run as a user runs it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Stdio};
+
+use crate::support::{command, fathom, text};
+
+/// A running server, killed if a test fails.
+struct Serving {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl Serving {
+    fn start() -> Self {
+        let mut child = command(&["serve", "--port", "0", "--threads", "1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = String::new();
+        for _ in 0..4 {
+            stdout.read_line(&mut lines).unwrap();
+        }
+        let address = lines
+            .split("http://")
+            .nth(1)
+            .and_then(|rest| rest.split("/v1").next())
+            .unwrap()
+            .to_owned();
+        assert_eq!(
+            lines,
+            format!(
+                "fathom-small-1 (reference, 1 thread) is served at http://{address}/v1\n\
+                 Try: curl http://{address}/v1/chat/completions -H 'Content-Type: application/json' \\\n     \
+                 -d '{{\"model\": \"fathom-small-1\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n\
+                 Ctrl-C ends the server.\n"
+            )
+        );
+        Self {
+            child,
+            stdout,
+            address,
+        }
+    }
+
+    fn request(&self, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It has usually ended by itself.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn it_says_where_it_is_answers_and_ends_when_asked() {
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let mut serving = Serving::start();
+        let body = r#"{"model": "fathom-small-1", "max_tokens": 2, "messages": [{"role": "user", "content": "Hello"}]}"#;
+        let reply = serving.request(body);
+        assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
+        serving.signal(signal);
+        assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+        let mut rest = String::new();
+        serving.stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(
+            rest,
+            "\nFinishing the answers in progress; Ctrl-C again ends at once.\nThe server has ended.\n"
+        );
+        let mut log = String::new();
+        serving
+            .child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
+        assert!(log.starts_with("answered: length, prompt "), "{log}");
+        assert_eq!(log.lines().count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_refused_with_a_way_out() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output = fathom(&["serve", "--port", &port.to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        format!(
+            "error: cannot listen on 127.0.0.1:{port}: Address already in use (os error 98). Choose another --port, or \
+             end the program that uses this one\n"
+        )
+    );
+}
