@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
+use crate::terminal::keyboard;
+
 /// Exit status of a program ended by Ctrl-C, as shells report it (128 + SIGINT).
 pub(crate) const EXIT_STATUS: u8 = 130;
 
@@ -19,7 +21,10 @@ impl Interrupt {
     /// Takes over Ctrl-C: pressed once it asks whatever is running to stop; pressed again before anybody has looked, it
     /// ends the program.
     pub(crate) fn install() -> anyhow::Result<Self> {
-        Self::install_with(|| std::process::exit(EXIT_STATUS.into()))
+        Self::install_with(|| {
+            keyboard::restore();
+            std::process::exit(EXIT_STATUS.into());
+        })
     }
 
     /// As [`install`](Self::install), but pressing it again does nothing more: for programs that have something to lose.

@@ -4,6 +4,7 @@ mod bandwidth;
 mod chat;
 mod commands;
 mod generation_config;
+mod help;
 mod interrupt;
 mod model_source;
 mod output;
@@ -12,7 +13,7 @@ mod table;
 mod terminal;
 mod units;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 /// Run DeepSeek-V4 models on hardware people own.
 #[derive(Parser)]
@@ -23,5 +24,9 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
-    commands::run(Cli::parse().command)
+    let matches = help::grouped(Cli::command()).get_matches();
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => commands::run(cli.command),
+        Err(error) => error.exit(),
+    }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Input {
     Unusable(String),
     /// The user cleared the line.
     Cleared,
+    /// The user has left.
+    Left,
     /// There is no more.
     End,
 }

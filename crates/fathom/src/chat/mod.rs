@@ -19,6 +19,7 @@ use fathom_engine::answer::{self, Answer, FinishReason, Options};
 use fathom_engine::{Engine, Session};
 use fathom_prompt::Thinking;
 
+use crate::commands;
 use crate::interrupt::Interrupt;
 use crate::terminal::figures::plural;
 use crate::terminal::{Pane, closing_line, show_live};
@@ -98,6 +99,7 @@ impl<'p> Chat<'p> {
                 }
                 Input::Unusable(reason) => self.fail(&reason)?,
                 Input::Cleared => {}
+                Input::Left => return Ok(self.failures),
                 Input::End => {
                     if !self.transcript.waiting().is_empty() {
                         self.fail("the input ended, but a file still waits for a message to go with")?;
@@ -148,16 +150,21 @@ impl<'p> Chat<'p> {
             }
         };
         let context = self.engine().context_max();
-        self.notes.dim_line(closing_line(&answer, context))?;
-        for defect in &answer.parsed.defects {
-            self.notes.dim_line(format_args!(
-                "the model's output departs from its format: {defect}"
-            ))?;
-        }
         let cut = matches!(
             answer.finish_reason,
             FinishReason::Cancelled | FinishReason::Length
         );
+        self.notes.dim_line(closing_line(&answer, context))?;
+        if let ([first, others @ ..], false) = (answer.parsed.defects.as_slice(), cut) {
+            let others = if others.is_empty() {
+                String::new()
+            } else {
+                format!(" (and {} more)", others.len())
+            };
+            self.notes.dim_line(format_args!(
+                "the answer departs from the model's format: {first}{others}"
+            ))?;
+        }
         if cut && answer.parsed.content.is_empty() {
             self.transcript.take_back();
             self.notes.dim_line(
@@ -311,7 +318,7 @@ impl<'p> Chat<'p> {
         if error.downcast_ref::<io::Error>().is_some() {
             return Err(error);
         }
-        self.fail(&format!("{error:#}"))
+        self.fail(&commands::message(&error))
     }
 }
 

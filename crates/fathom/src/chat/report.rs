@@ -19,7 +19,7 @@ pub(super) fn greeting(name: &str, engine: &Engine) -> String {
     };
     format!(
         "{name}{built_in}, {} numerics, {}, context {}\n\
-         Type a message and press Enter. /help lists commands, Ctrl-C stops an answer, Ctrl-D quits.",
+         Type a message. /help lists commands, Ctrl-C stops an answer, Ctrl-D quits.",
         engine.numerics(),
         plural(engine.threads(), "thread"),
         plural(engine.context_max(), "token"),

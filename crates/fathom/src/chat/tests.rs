@@ -130,7 +130,7 @@ fn a_second_turn_reads_only_what_is_new() {
         number_before(&closing, " cached"),
     );
     assert!(cached > 10 && cached < prompt, "{closing}");
-    assert_eq!(number_before(&closing, " read"), prompt - cached);
+    assert_eq!(number_before(&closing, " new"), prompt - cached);
     assert_eq!(talk.messages().len(), 4);
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
 }
 
 /// An error and its causes in one line. Some errors quote their cause in their own words: it is not said again.
-fn message(error: &anyhow::Error) -> String {
+pub(crate) fn message(error: &anyhow::Error) -> String {
     error
         .chain()
         .fold(String::new(), |message, cause| match cause.to_string() {

@@ -10,16 +10,14 @@ use crate::units::count;
 /// Share of the context, in percent, from which on the closing line mentions it.
 const CONTEXT_WARNING_PERCENT: usize = 75;
 
-/// One line: tokens, rates, and anything unusual about the end.
+/// One line: tokens, their rates per second, and anything unusual about the end.
 pub(crate) fn closing_line(answer: &Answer, context: usize) -> String {
     let usage = &answer.usage;
     let at = |rate_per_second: Option<f64>| {
-        rate_per_second.map_or_else(String::new, |per_second| {
-            format!(" at {} tokens/s", rate(per_second))
-        })
+        rate_per_second.map_or_else(String::new, |per_second| format!(" at {}/s", rate(per_second)))
     };
     let mut line = format!(
-        "prompt {} ({} cached, {} read{}), generated {}{}",
+        "prompt {} ({} cached, {} new{}), generated {}{}",
         plural(usage.prompt, "token"),
         count(usage.cached as u64),
         count((usage.prompt - usage.cached) as u64),
@@ -76,7 +74,7 @@ mod tests {
         };
         assert_eq!(
             closing_line(&answer(FinishReason::Stop, usage), 65_536),
-            "prompt 1,234 tokens (1,000 cached, 234 read at 468 tokens/s), generated 101 at 50.0 tokens/s"
+            "prompt 1,234 tokens (1,000 cached, 234 new at 468/s), generated 101 at 50.0/s"
         );
     }
 
@@ -91,7 +89,7 @@ mod tests {
         let line = |reason, context| closing_line(&answer(reason, usage), context);
         assert_eq!(
             line(FinishReason::Stop, 100),
-            "prompt 10 tokens (10 cached, 0 read), generated 1"
+            "prompt 10 tokens (10 cached, 0 new), generated 1"
         );
         assert!(line(FinishReason::Cancelled, 100).ends_with(", stopped"));
         assert!(line(FinishReason::Length, 100).ends_with(", token limit reached"));

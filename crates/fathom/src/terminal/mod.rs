@@ -4,7 +4,7 @@
 mod answer_text;
 mod closing_line;
 pub(crate) mod figures;
-mod keyboard;
+pub(crate) mod keyboard;
 mod live_answer;
 mod pane;
 mod progress;

@@ -73,7 +73,7 @@ impl Source for Editor {
                 Ok(Input::Line(line))
             }
             Err(ReadlineError::Interrupted) => Ok(Input::Cleared),
-            Err(ReadlineError::Eof) => Ok(Input::End),
+            Err(ReadlineError::Eof) => Ok(Input::Left),
             Err(error) => Err(error).context("cannot read from the terminal"),
         }
     }
