@@ -24,7 +24,12 @@ impl Terminal {
 
     fn at(home: TempDir, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
-        command.arg("chat").args(args).current_dir(home.path());
+        command.arg("chat").args(args);
+        Self::run(home, command, variables)
+    }
+
+    fn run(home: TempDir, mut command: Command, variables: &[(&str, &str)]) -> Self {
+        command.current_dir(home.path());
         command
             .env("XDG_STATE_HOME", home.path())
             .env("TERM", "xterm")
@@ -221,4 +226,27 @@ fn keys_pressed_during_an_answer_wait_for_the_next_prompt() {
     terminal.see("thinking off");
     terminal.enter("/quit");
     terminal.end();
+}
+
+#[test]
+fn a_redirected_output_gets_the_answers_alone() {
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "\"$0\" chat --think off --temperature 0 > answers.txt",
+        env!("CARGO_BIN_EXE_fathom"),
+    ]);
+    let mut terminal = Terminal::run(TempDir::new().unwrap(), command, &[]);
+    terminal.see("/help lists commands");
+    terminal.prompt();
+    terminal.enter("hello");
+    terminal.see("(0 cached, ");
+    terminal.prompt();
+    terminal.control('d');
+    let home = terminal.end();
+    let answers = std::fs::read_to_string(home.path().join("answers.txt")).unwrap();
+    assert!(
+        answers.len() > 1 && !answers.contains(['\x1b', '>']),
+        "{answers:?}"
+    );
 }

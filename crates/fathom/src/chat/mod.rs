@@ -15,7 +15,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use fathom_engine::answer::{self, Answer, FinishReason, Options};
+use fathom_engine::answer::{self, Answer, AnswerError, FinishReason, Options};
+use fathom_engine::generation::GenerateError;
 use fathom_engine::{Engine, Session};
 use fathom_prompt::Thinking;
 
@@ -146,7 +147,13 @@ impl<'p> Chat<'p> {
             Ok(answer) => answer,
             Err(error) => {
                 self.transcript.take_back();
-                return self.fail_or_leave(error);
+                let too_long = matches!(
+                    error.downcast_ref(),
+                    Some(AnswerError::Generate(GenerateError::PromptTooLong { .. }))
+                );
+                self.fail_or_leave(error)?;
+                let hint = "the conversation is as before this message; /save keeps it, /new starts another";
+                return Ok(self.note(too_long.then_some(hint))?);
             }
         };
         let context = self.engine().context_max();
@@ -167,9 +174,8 @@ impl<'p> Chat<'p> {
         }
         if cut && answer.parsed.content.is_empty() {
             self.transcript.take_back();
-            self.notes.dim_line(
-                "there is no answer yet, so your message was taken back; what was read of it stays cached",
-            )?;
+            self.notes
+                .dim_line("no answer yet: your message was taken back (what was read of it stays cached)")?;
         } else {
             self.transcript.answer(answer.into_message());
         }

@@ -60,7 +60,7 @@ pub(super) fn context(session: &Session, transcript: &Transcript, seed: u64) -> 
         (
             "KV memory",
             format!(
-                "{} now, {} with a full context",
+                "{} now, copies for reuse included; {} for one full context",
                 Bytes(session.kv_bytes() as u64),
                 Bytes(full_bytes)
             ),

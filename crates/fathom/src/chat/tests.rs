@@ -151,6 +151,10 @@ fn a_message_beyond_the_context_is_refused_and_the_conversation_goes_on() {
     let error = talk.note(&"one two three ".repeat(30_000));
     assert!(error.starts_with("error: the prompt has "), "{error}");
     assert!(error.contains("this model's context is 65536"), "{error}");
+    assert!(
+        error.ends_with("/save keeps it, /new starts another\n"),
+        "{error}"
+    );
     assert_eq!(talk.messages(), before);
     assert_eq!(talk.chat.failures, 1);
     assert!(!talk.line("Thanks").0.is_empty());

@@ -38,10 +38,10 @@ pub(crate) struct Args {
 
 /// Runs the command.
 ///
-/// With a person at both ends it edits lines and greets; otherwise it answers line after line, and a line that could not
-/// be done makes the exit status 1.
+/// With a person at the keyboard it greets and edits lines; otherwise it answers line after line, and a line that could
+/// not be done makes the exit status 1.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let interactive = io::stdin().is_terminal();
     let loading = Progress::start(
         "loading the model",
         io::stderr().is_terminal() && !is_dumb(),

@@ -1,5 +1,6 @@
 //! The line editor of the terminal: history, completion, several lines.
 
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -9,7 +10,9 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Cmd, CompletionType, Config, Context, EventHandler, Helper, KeyCode, KeyEvent, Modifiers};
+use rustyline::{
+    Behavior, Cmd, CompletionType, Config, Context, EventHandler, Helper, KeyCode, KeyEvent, Modifiers,
+};
 
 use super::{Input, Source, continues};
 use crate::chat::command::COMMANDS;
@@ -33,6 +36,12 @@ impl Editor {
             .and_then(|builder| builder.history_ignore_dups(true))
             .context("cannot set up the line editor")?
             .completion_type(CompletionType::List)
+            // Standard output may be a pipe that wants the answers only: then the line is edited on the terminal itself.
+            .behavior(if io::stdout().is_terminal() {
+                Behavior::Stdio
+            } else {
+                Behavior::PreferTerm
+            })
             .build();
         let mut editor = rustyline::Editor::with_config(config).context("cannot set up the line editor")?;
         editor.set_helper(Some(Assistance {
