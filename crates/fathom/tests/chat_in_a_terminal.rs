@@ -221,9 +221,11 @@ fn keys_pressed_during_an_answer_wait_for_the_next_prompt() {
     terminal.enter("What was wide?");
     terminal.see("reading [");
     terminal.enter("/nothink");
+    terminal.enter("/system Be brief.");
     let reading = terminal.see("prompt ");
     assert!(!reading.contains("/nothink"), "{reading:?}");
     terminal.see("thinking off");
+    terminal.see("system text set");
     terminal.enter("/quit");
     terminal.end();
 }
