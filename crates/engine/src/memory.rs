@@ -67,7 +67,7 @@ pub fn available() -> Option<u64> {
 }
 
 /// Checks that the tensors of `checkpoint` fit.
-pub(crate) fn check_weights(checkpoint: &Checkpoint) -> Result<(), NotEnoughMemory> {
+pub fn check_weights(checkpoint: &Checkpoint) -> Result<(), NotEnoughMemory> {
     // A checkpoint inside the program is there already.
     if checkpoint.directory().is_none() {
         return Ok(());

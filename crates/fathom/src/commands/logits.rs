@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use fathom_checkpoint::{Checkpoint, Config, OpenOptions, ProfileName};
+use fathom_engine::memory;
 use fathom_kernels::team::Team;
 use fathom_model::{Model, Numerics, Want};
 use tempfile::NamedTempFile;
@@ -46,6 +47,10 @@ pub(crate) struct Args {
     /// Which release the checkpoint is, where its files leave that open
     #[arg(long, value_name = "NAME")]
     profile: Option<ProfileName>,
+
+    /// Run even if the model does not fit into free memory
+    #[arg(long)]
+    ignore_memory: bool,
 }
 
 /// Runs the command.
@@ -59,6 +64,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     .with_context(|| format!("cannot open the checkpoint in {}", args.dir.display()))?;
     let ids = read_ids(&args.ids, checkpoint.config())?;
     let out = create_beside(&args.out)?;
+    if !args.ignore_memory {
+        memory::check_weights(&checkpoint)?;
+    }
     let model = Model::load(checkpoint, args.numerics)
         .with_context(|| format!("cannot load the model in {}", args.dir.display()))?;
     let mut team = args
