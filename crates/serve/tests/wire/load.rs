@@ -10,8 +10,15 @@ use fathom_serve::Options;
 
 use crate::client::{Reply, Running};
 
-/// A request whose answer takes long.
-const LONG: &str = r#"{"model": "m", "stream": true, "temperature": 2, "max_tokens": 30000, "messages": [{"role": "user", "content": "Tell me a story."}]}"#;
+/// A request that takes long, whatever the weights: its prompt does.
+fn long(stream: bool) -> String {
+    let text = "word ".repeat(20_000);
+    format!(
+        r#"{{"model": "m", "stream": {stream}, "max_tokens": 5, "messages": [{{"role": "user", "content": "{text}"}}]}}"#
+    )
+}
+
+const STORY: &str = r#"{"model": "m", "stream": true, "max_tokens": 300, "messages": [{"role": "user", "content": "Tell me a story."}]}"#;
 const SHORT: &str = r#"{"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}"#;
 
 /// Notes how every answer ended.
@@ -25,15 +32,11 @@ fn noting(outcomes: &Arc<Mutex<Vec<String>>>) -> impl Fn(&mut Options) {
     }
 }
 
-/// Waits until the stream has shown some text.
-fn read_some(stream: &mut TcpStream) {
-    let mut bytes = [0; 2000];
+/// Waits until the stream has begun.
+fn read_status(stream: &mut TcpStream) {
+    let mut bytes = [0; 15];
     stream.read_exact(&mut bytes).unwrap();
-    assert!(
-        bytes.starts_with(b"HTTP/1.1 200 OK"),
-        "{}",
-        String::from_utf8_lossy(&bytes)
-    );
+    assert_eq!(bytes, *b"HTTP/1.1 200 OK");
 }
 
 /// Repeats the request while the server is busy.
@@ -52,8 +55,8 @@ fn patiently(server: &Running, body: &str) -> Reply {
 fn one_request_too_many_is_refused_and_a_client_that_leaves_makes_room() {
     let outcomes = Arc::default();
     let server = Running::start(noting(&outcomes));
-    let mut stream = server.send("POST /v1/chat/completions", LONG);
-    read_some(&mut stream);
+    let mut stream = server.send("POST /v1/chat/completions", &long(true));
+    read_status(&mut stream);
     let refused = server.chat(SHORT);
     assert_eq!(
         (refused.status, refused.body.as_str()),
@@ -71,10 +74,7 @@ fn one_request_too_many_is_refused_and_a_client_that_leaves_makes_room() {
 fn a_client_that_leaves_without_a_stream_makes_room_too() {
     let outcomes = Arc::default();
     let server = Running::start(noting(&outcomes));
-    let stream = server.send(
-        "POST /v1/chat/completions",
-        &LONG.replace("\"stream\": true", "\"stream\": false"),
-    );
+    let stream = server.send("POST /v1/chat/completions", &long(false));
     // Nothing comes back before the answer is whole, so there is no sign of its start to wait for.
     thread::sleep(Duration::from_millis(300));
     assert_eq!(server.chat(SHORT).status, 429);
@@ -125,8 +125,8 @@ fn the_next_turn_is_read_from_where_the_last_one_ended() {
 fn answers_in_progress_are_finished_before_the_server_ends() {
     let outcomes = Arc::default();
     let mut server = Running::start(noting(&outcomes));
-    let mut stream = server.send("POST /v1/chat/completions", &LONG.replace("30000", "300"));
-    read_some(&mut stream);
+    let mut stream = server.send("POST /v1/chat/completions", STORY);
+    read_status(&mut stream);
     server.ask_to_end();
     let mut rest = String::new();
     stream.read_to_string(&mut rest).unwrap();
