@@ -146,7 +146,7 @@ def main():
     os.makedirs(a.out, exist_ok=True)
     n = w.write(os.path.join(a.out, "model.safetensors"))
     json.dump(cfg, open(os.path.join(a.out, "config.json"), "w"), indent=1)
-    json.dump(dict(_from_model_config=True, bos_token_id=0, eos_token_id=1, do_sample=True, temperature=1.0, top_p=1.0),
+    json.dump(dict(_from_model_config=True, bos_token_id=0, eos_token_id=1, do_sample=True, temperature=0.3, top_p=1.0),
               open(os.path.join(a.out, "generation_config.json"), "w"), indent=1)
     for f in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(os.path.join(a.tokenizer, f), os.path.join(a.out, f))

@@ -29,7 +29,7 @@ pub struct Options {
 /// What happens while answering, in order.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Part of the prompt has been computed. Comes at least once, with `done == total` last.
+    /// Part of the prompt has been computed. Comes first with `done == 0`, and with `done == total` last.
     Prefill(Prefill),
     /// More reasoning.
     Reasoning(Text<'a>),

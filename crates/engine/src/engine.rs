@@ -39,7 +39,7 @@ impl Default for EngineOptions {
 /// A loaded model with its tokenizer and prompt encoding: immutable, shared, [`Send`] and [`Sync`].
 pub struct Engine {
     /// Boxed: workspaces recognise their model by its address.
-    model: Box<Model>,
+    model: Model,
     renderer: Renderer,
     executor: Executor,
     threads: usize,
@@ -92,7 +92,7 @@ impl Engine {
         let vocab_size = checkpoint.config().vocab_size;
         let tokenizer = Tokenizer::from_json(&checkpoint.tokenizer_json()?, vocab_size)?;
         let renderer = Renderer::for_profile(checkpoint.profile(), tokenizer);
-        let model = Box::new(Model::load(checkpoint, options.numerics)?);
+        let model = Model::load(checkpoint, options.numerics)?;
         let team = options.threads.map_or_else(Team::with_all_cores, Team::new);
         let threads = team.threads();
         let executor = Executor::new(&model, team, options.chunk_tokens);

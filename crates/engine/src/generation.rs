@@ -20,7 +20,7 @@ pub struct Options {
 /// What happens during generation.
 #[derive(Debug)]
 pub enum Event {
-    /// Part of the prompt has been computed. Comes at least once, with `done == total` last.
+    /// Part of the prompt has been computed. Comes first with `done == 0`, and with `done == total` last.
     Prefill(Prefill),
     /// A token was chosen.
     Token {
@@ -186,6 +186,10 @@ fn prefill(
     let mut report = |done| on_event(Event::Prefill(Prefill { cached, done, total }));
     if total == 0 {
         return Ok(report(0));
+    }
+    // Whoever shows progress learns how long the work is before its first, perhaps slow, part.
+    if report(0).is_break() {
+        return Ok(ControlFlow::Break(()));
     }
     let before_last = prompt.len() - 1;
     let flow = session.append(&prompt[cached..before_last], &mut |Progress { done, .. }| {

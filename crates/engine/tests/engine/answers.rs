@@ -164,20 +164,26 @@ fn breaking_off_stops_at_once_and_the_session_goes_on() {
     assert!(whole.parsed.content.starts_with(&stopped.parsed.content));
     assert_eq!(ask(&mut session, &conversation, &options(4)).tokens, whole.tokens);
 
-    // While the prompt is being read.
-    let mut session = engine.session();
+    // While the prompt is being read: before its first chunk, and after it.
     let long = Conversation {
         thinking: Thinking::Off,
         ..Conversation::from_user("word ".repeat(100))
     };
-    let stopped = answer::answer(&mut session, &long, &options(4), &mut |_| ControlFlow::Break(())).unwrap();
-    assert_eq!(
-        (stopped.finish_reason, stopped.usage.generated, session.len()),
-        (FinishReason::Cancelled, 0, 16)
-    );
     let cold = ask(&mut engine.session(), &long, &options(4));
-    let resumed = ask(&mut session, &long, &options(4));
-    assert_eq!((resumed.tokens, resumed.usage.cached), (cold.tokens, 16));
+    for read in [0, 16] {
+        let mut session = engine.session();
+        let stopped = answer::answer(&mut session, &long, &options(4), &mut |event| match event {
+            Event::Prefill(prefill) if prefill.done < read => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        })
+        .unwrap();
+        assert_eq!(
+            (stopped.finish_reason, stopped.usage.generated, session.len()),
+            (FinishReason::Cancelled, 0, read)
+        );
+        let resumed = ask(&mut session, &long, &options(4));
+        assert_eq!((&resumed.tokens, resumed.usage.cached), (&cold.tokens, read));
+    }
 }
 
 #[test]
