@@ -7,8 +7,7 @@
 //! * [`answer`] puts the pieces together: a conversation in, reasoning, content and tool calls out while they arrive.
 //!
 //! ```no_run
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let checkpoint: fathom_checkpoint::Checkpoint = unimplemented!();
+//! # fn example(checkpoint: fathom_checkpoint::Checkpoint) -> Result<(), Box<dyn std::error::Error>> {
 //! use std::ops::ControlFlow;
 //! use fathom_engine::{Engine, EngineOptions, answer};
 //! use fathom_prompt::Conversation;

@@ -8,14 +8,15 @@ use crate::Tokenizer;
 /// three bytes of an unfinished UTF-8 character wait for the next id.
 ///
 /// ```no_run
-/// # let tokenizer: fathom_prompt::Tokenizer = unimplemented!();
+/// # fn example(tokenizer: fathom_prompt::Tokenizer, ids: Vec<u32>) -> String {
 /// let mut decoder = fathom_prompt::StreamDecoder::new(tokenizer);
-/// # let ids: Vec<u32> = vec![];
 /// let mut text = String::new();
 /// for id in ids {
 ///     text.extend(decoder.push(id));
 /// }
 /// text.extend(decoder.finish());
+/// # text
+/// # }
 /// ```
 #[derive(Debug, Clone)]
 pub struct StreamDecoder {

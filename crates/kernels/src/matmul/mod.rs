@@ -179,18 +179,10 @@ fn multiply_tile(isa: Isa, product: &Product<'_>, first: usize, rows: usize, wei
                     &mut sums,
                 );
                 for (i, sums) in sums.iter().enumerate().take(x_tile) {
-                    // SAFETY: these outputs belong to this tile of this product alone; groups of a block-diagonal
-                    // product differ in `first_row`, which is where their outputs start.
-                    let out = unsafe {
-                        let group = if product.y_stride == product.rows {
-                            0
-                        } else {
-                            product.first_row
-                        };
-                        product
-                            .y
-                            .part((t + i) * product.y_stride + group + first + row, w_tile)
-                    };
+                    let at = (t + i) * product.y_stride + row_in_matrix + row;
+                    // SAFETY: output r of an input row is weight row r's, in a block-diagonal product too, and each
+                    // weight row is in exactly one tile of one product.
+                    let out = unsafe { product.y.part(at, w_tile) };
                     for (y, &sum) in out.iter_mut().zip(sums) {
                         *y = if from == 0 { sum } else { *y + sum };
                         if product.round_to_bf16 && from + k == cols {
