@@ -88,7 +88,7 @@ pub fn check_weights(checkpoint: &Checkpoint) -> Result<(), NotEnoughMemory> {
 pub fn state_bytes(config: &Config, numerics: Numerics, tokens: usize) -> u64 {
     let rows = match numerics {
         Numerics::Exact => RowBytes::float32(config),
-        Numerics::Reference => RowBytes::packed(config),
+        Numerics::Reference | Numerics::Fast => RowBytes::packed(config),
     };
     KvBytes::at(config, rows, tokens as u64).total()
 }

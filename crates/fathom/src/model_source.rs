@@ -38,7 +38,7 @@ pub(crate) struct ModelOptions {
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub(crate) model: Option<PathBuf>,
 
-    /// Arithmetic: exact (float32) or reference (the published low-precision path); by default what the model was
+    /// Arithmetic: exact (float32), reference (the published low-precision path) or fast (integer products); by default what the model was
     /// trained with
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub(crate) numerics: Option<Numerics>,

@@ -137,8 +137,8 @@ impl Step<'_> {
             c.rms_norm_eps,
             self.round,
         );
-        rotate(self.team, own, width, width, rotation, Turn::Forward, self.round);
-        if self.round {
+        rotate(self.team, own, width, width, rotation, Turn::Forward, self.packs);
+        if self.packs {
             kv_round_trip(self.team, own, width, width - c.qk_rope_head_dim);
         }
         // Read what the ring still holds of earlier positions before the step's own rows take their slots.
@@ -231,9 +231,9 @@ impl Step<'_> {
                 self.round,
                 entries,
             );
-            rotate(self.team, entries, width, width, table, Turn::Forward, self.round);
+            rotate(self.team, entries, width, width, table, Turn::Forward, self.packs);
             match stored {
-                _ if !self.round => {}
+                _ if !self.packs => {}
                 Stored::Kv => kv_round_trip(self.team, entries, width, width - c.qk_rope_head_dim),
                 Stored::IndexKey => hadamard_e2m1_round_trip(self.team, entries, width),
             }
@@ -283,7 +283,7 @@ impl Step<'_> {
             Turn::Forward,
             self.round,
         );
-        if self.round {
+        if self.packs {
             hadamard_e2m1_round_trip(self.team, q, width);
         }
         let scale = 1.0 / ((width * heads) as f32).sqrt();

@@ -32,6 +32,8 @@ pub(crate) struct Step<'a> {
     pub(crate) start: usize,
     /// Whether activations are rounded: the `reference` profile.
     pub(crate) round: bool,
+    /// Whether what is stored goes through the storage format first.
+    pub(crate) packs: bool,
 }
 
 impl Step<'_> {
@@ -80,6 +82,7 @@ impl Model {
             tokens,
             start: state.len,
             round: self.numerics().rounds(),
+            packs: self.numerics().packs(),
         };
         workspace.set_rotations(step.start, tokens.len());
         step.embed(workspace);

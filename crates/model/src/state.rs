@@ -91,7 +91,7 @@ fn layer_state(config: &Config, numerics: Numerics, attention: Attention) -> Lay
                 width: config.index_head_dim,
             },
         ),
-        Numerics::Reference => (
+        Numerics::Reference | Numerics::Fast => (
             RowFormat::Kv {
                 nope: width - rope,
                 rope,

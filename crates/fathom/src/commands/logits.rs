@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
-    /// Arithmetic: exact (float32) or reference (the published low-precision path)
+    /// Arithmetic: exact (float32), reference (the published low-precision path) or fast (integer products)
     #[arg(long, value_name = "NAME", default_value_t = Numerics::Exact)]
     numerics: Numerics,
 

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let rows = match args.numerics {
         Numerics::Exact => RowBytes::float32(&config),
-        Numerics::Reference => RowBytes::packed(&config),
+        Numerics::Reference | Numerics::Fast => RowBytes::packed(&config),
     };
     let demand = Demand {
         context,
