@@ -1,6 +1,7 @@
 //! Number formats and all arithmetic of the V4 forward pass; the only crate with unsafe code.
 
 pub mod attention;
+pub mod bf16_dot;
 pub mod compress;
 pub mod experts;
 pub mod formats;
