@@ -156,14 +156,18 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn the_instruction_and_its_twins_give_the_same_bits() {
-        use std::arch::x86_64::{__m256i, __m512i};
+        use std::arch::x86_64::{__m256, __m256i, __m512, __m512i};
 
         #[target_feature(enable = "avx512f,avx512bf16")]
         fn wide(acc: [f32; 16], a: [u32; 16], b: [u32; 16]) -> [f32; 16] {
             // SAFETY: arrays of 64 bytes and registers of 64 bytes, valid for every bit pattern.
             unsafe {
                 let [a, b] = std::mem::transmute::<[[u32; 16]; 2], [__m512i; 2]>([a, b]);
-                std::mem::transmute(dot_pairs_avx512(std::mem::transmute(acc), a, b))
+                std::mem::transmute(dot_pairs_avx512(
+                    std::mem::transmute::<[f32; 16], __m512>(acc),
+                    a,
+                    b,
+                ))
             }
         }
         #[target_feature(enable = "avx2,fma")]
@@ -171,7 +175,7 @@ mod tests {
             // SAFETY: arrays of 32 bytes and registers of 32 bytes, valid for every bit pattern.
             unsafe {
                 let [a, b] = std::mem::transmute::<[[u32; 8]; 2], [__m256i; 2]>([a, b]);
-                std::mem::transmute(dot_pairs_avx2(std::mem::transmute(acc), a, b))
+                std::mem::transmute(dot_pairs_avx2(std::mem::transmute::<[f32; 8], __m256>(acc), a, b))
             }
         }
 
