@@ -1,6 +1,5 @@
 //! The `fathom` program: one subcommand per file in `commands`.
 
-mod bandwidth;
 mod chat;
 mod commands;
 mod generation_config;

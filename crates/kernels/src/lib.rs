@@ -9,6 +9,7 @@ pub mod hyper;
 pub mod indexer;
 pub mod isa;
 mod lanes;
+pub mod machine;
 pub mod mapping;
 pub mod matmul;
 pub mod matrix;

@@ -142,7 +142,7 @@ impl Team {
 
     /// Calls `work(item, scratch)` once for each item in `0..items`, in no particular order, and returns when all are
     /// done. A panic in any item is raised again here, after the others have stopped.
-    pub(crate) fn run(&mut self, items: usize, work: impl Fn(usize, &mut Scratch) + Sync) {
+    pub fn run(&mut self, items: usize, work: impl Fn(usize, &mut Scratch) + Sync) {
         if self.workers.is_empty() || items <= 1 {
             for item in 0..items {
                 work(item, &mut self.scratch);

@@ -13,11 +13,12 @@ use fathom_checkpoint::{
     announced_draft,
 };
 use fathom_engine::memory;
+use fathom_kernels::machine::{READ_BUFFER_BYTES, READ_TIME, ReadBuffer};
+use fathom_kernels::team::Team;
 use fathom_model::Numerics;
 use serde_json::{Value, json};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-use crate::bandwidth::{self, ReadBandwidth};
 use crate::model_source::DEFAULT_CHUNK;
 use crate::output;
 use crate::table::{Align, Table};
@@ -146,7 +147,11 @@ fn read_config(path: &Path) -> anyhow::Result<Config> {
 struct Machine {
     memory_bytes: Option<u64>,
     available_bytes: Option<u64>,
-    bandwidth: ReadBandwidth,
+    threads: usize,
+    /// Read by all threads together.
+    read_bytes_per_s: f64,
+    /// What was read to measure that.
+    buffer_bytes: usize,
 }
 
 impl Machine {
@@ -156,10 +161,17 @@ impl Machine {
             .ok()
             .map(|system| system.total_memory());
         let available_bytes = memory::available();
+        let mut team = Team::with_all_cores();
+        // At most a quarter of what is free.
+        let buffer = ReadBuffer::new(available_bytes.map_or(READ_BUFFER_BYTES, |free| {
+            READ_BUFFER_BYTES.min(usize::try_from(free / 4).unwrap_or(usize::MAX))
+        }));
         Self {
             memory_bytes,
             available_bytes,
-            bandwidth: bandwidth::measure(available_bytes),
+            threads: team.threads(),
+            read_bytes_per_s: buffer.bytes_per_s(&mut team, READ_TIME),
+            buffer_bytes: buffer.bytes(),
         }
     }
 }
@@ -168,7 +180,7 @@ fn to_text(plan: &Plan, demand: Demand, numerics: Numerics, machine: &Machine) -
     let mut out = String::new();
     model_section(&mut out, plan);
     cache_section(&mut out, plan, demand, numerics);
-    decode_section(&mut out, plan, &machine.bandwidth);
+    decode_section(&mut out, plan, machine);
     memory_section(&mut out, plan, demand, machine);
     out
 }
@@ -234,7 +246,7 @@ fn per_token(bytes: f64) -> String {
     format!("{}.{:02} bytes", count(hundredths / 100), hundredths % 100)
 }
 
-fn decode_section(out: &mut String, plan: &Plan, bandwidth: &ReadBandwidth) {
+fn decode_section(out: &mut String, plan: &Plan, machine: &Machine) {
     out.push_str("\nOne decoded token\n");
     let mut table = Table::new(&[
         ("", Align::Left),
@@ -267,16 +279,16 @@ fn decode_section(out: &mut String, plan: &Plan, bandwidth: &ReadBandwidth) {
     row("at most", &|decode| {
         format!(
             "{:.2} tokens/s",
-            decode.tokens_per_second(bandwidth.bytes_per_second)
+            decode.tokens_per_second(machine.read_bytes_per_s)
         )
     });
     out.push_str(&table.to_string());
     let _ = writeln!(
         out,
         "  \"At most\" is the memory's limit: {}B/s, measured just now by {} threads over {}.",
-        si(bandwidth.bytes_per_second),
-        bandwidth.threads,
-        bytes(bandwidth.buffer_bytes as u64)
+        si(machine.read_bytes_per_s),
+        machine.threads,
+        bytes(machine.buffer_bytes as u64)
     );
     if cfg!(debug_assertions) {
         out.push_str(
@@ -367,7 +379,7 @@ fn to_json(plan: &Plan, demand: Demand, numerics: Numerics, machine: &Machine) -
             "flops_linear": flops.linear,
             "flops_indexer": flops.indexer,
             "flops_attention": flops.sparse + flops.heavy + flops.window,
-            "tokens_per_second_max": decode.tokens_per_second(machine.bandwidth.bytes_per_second),
+            "tokens_per_second_max": decode.tokens_per_second(machine.read_bytes_per_s),
         })
     };
     json!({
@@ -399,8 +411,8 @@ fn to_json(plan: &Plan, demand: Demand, numerics: Numerics, machine: &Machine) -
         "machine": {
             "memory_bytes": machine.memory_bytes,
             "available_bytes": machine.available_bytes,
-            "read_bytes_per_second": machine.bandwidth.bytes_per_second,
-            "threads": machine.bandwidth.threads,
+            "read_bytes_per_second": machine.read_bytes_per_s,
+            "threads": machine.threads,
         },
         "fits": machine.available_bytes.map(|free| plan.memory.total() <= free),
     })
