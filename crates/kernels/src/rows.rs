@@ -179,11 +179,29 @@ impl RowStore {
         self.write(self.len, row);
     }
 
+    /// Row `index` as it is stored.
+    pub fn packed(&self, index: usize) -> &[u8] {
+        assert!(index < self.len, "row {index} of {}", self.len);
+        let bytes = self.format.bytes();
+        &self.blocks[index / BLOCK_ROWS][index % BLOCK_ROWS * bytes..][..bytes]
+    }
+
+    /// Appends a row that is packed already.
+    pub fn push_packed(&mut self, row: &[u8]) {
+        self.slot(self.len).copy_from_slice(row);
+    }
+
     /// Replaces row `index`, or appends where `index` is the length.
     ///
     /// # Panics
     /// When `index` is beyond the end.
     pub fn write(&mut self, index: usize, row: &[f32]) {
+        let format = self.format;
+        format.pack(row, self.slot(index));
+    }
+
+    /// The bytes of row `index`, made where `index` is the length.
+    fn slot(&mut self, index: usize) -> &mut [u8] {
         assert!(index <= self.len, "row {index} of {}", self.len);
         let bytes = self.format.bytes();
         if index == self.len {
@@ -193,17 +211,12 @@ impl RowStore {
             self.len += 1;
         }
         let block = Arc::make_mut(&mut self.blocks[index / BLOCK_ROWS]);
-        self.format
-            .pack(row, &mut block[index % BLOCK_ROWS * bytes..][..bytes]);
+        &mut block[index % BLOCK_ROWS * bytes..][..bytes]
     }
 
     /// Unpacks row `index` into `out`.
     pub(crate) fn read(&self, isa: Isa, index: usize, out: &mut [f32]) {
-        assert!(index < self.len, "row {index} of {}", self.len);
-        let bytes = self.format.bytes();
-        let block = &self.blocks[index / BLOCK_ROWS];
-        self.format
-            .unpack(isa, &block[index % BLOCK_ROWS * bytes..][..bytes], out);
+        self.format.unpack(isa, self.packed(index), out);
     }
 
     /// Unpacks rows `indices` one after the other into `out`.

@@ -15,6 +15,7 @@ mod attention;
 mod error;
 mod experts;
 mod forward;
+mod graft;
 mod numerics;
 mod state;
 mod weights;
@@ -22,6 +23,7 @@ mod workspace;
 
 pub use error::{ForwardError, LoadError};
 pub use forward::Want;
+pub use graft::GraftError;
 pub use numerics::{Numerics, UnknownNumerics};
 pub use state::State;
 pub use weights::Model;
