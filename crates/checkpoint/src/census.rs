@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use fathom_kernels::formats::grouped;
+
 use crate::config::Config;
 use crate::parts::{Group, Kind, Part, parts};
 use crate::profile::{Draft, ExpertStorage};
+use crate::quantization::{Quantization, WeightFormat};
 use crate::tensor::{FP4_BLOCK, FP8_BLOCK};
 
 /// How the weights of a model are stored.
@@ -14,6 +17,8 @@ pub struct Storage {
     pub quantized: bool,
     /// How routed experts are stored. FP8 experts carry F32 scales, as in -Base (spec §10.5).
     pub experts: ExpertStorage,
+    /// What was re-quantised after that.
+    pub requantized: Quantization,
 }
 
 impl Storage {
@@ -21,14 +26,32 @@ impl Storage {
     pub const OFFICIAL: Self = Self {
         quantized: true,
         experts: ExpertStorage::Fp4,
+        requantized: Quantization {
+            dense: WeightFormat::Keep,
+            head: WeightFormat::Keep,
+            experts: WeightFormat::Keep,
+            profile: None,
+        },
     };
 
     /// Tensors and bytes one part takes.
-    fn size_of(self, kind: &Kind) -> (u64, u64) {
-        let elements = kind.elements();
+    fn size_of(self, part: &Part) -> (u64, u64) {
+        let elements = part.kind.elements();
         let blocks =
             |rows: &usize, cols: &usize| rows.div_ceil(FP8_BLOCK) as u64 * cols.div_ceil(FP8_BLOCK) as u64;
-        match kind {
+        if let Kind::Projection { rows, cols } | Kind::Expert { rows, cols } | Kind::Dense { rows, cols } =
+            &part.kind
+        {
+            match self.requantized.format_of(part) {
+                WeightFormat::Keep => {}
+                WeightFormat::Fp8 => return (2, elements + blocks(rows, cols)),
+                WeightFormat::Grouped(bits) => {
+                    let row = bits.row_bytes(*cols) + cols / grouped::GROUP + size_of::<f32>();
+                    return (3, *rows as u64 * row as u64);
+                }
+            }
+        }
+        match &part.kind {
             Kind::Projection { rows, cols } if self.quantized => (2, elements + blocks(rows, cols)),
             Kind::Expert { rows, cols } => match self.experts {
                 ExpertStorage::Fp4 => (
@@ -78,7 +101,7 @@ impl Census {
     pub fn of(config: &Config, draft: Draft, storage: Storage) -> Self {
         let mut census = Self::empty(config);
         for part in parts(config, draft) {
-            let (tensors, bytes) = storage.size_of(&part.kind);
+            let (tensors, bytes) = storage.size_of(&part);
             census.add(&part, tensors, bytes);
         }
         census

@@ -7,11 +7,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use fathom_kernels::formats::grouped::{self, Bits};
+
 use crate::config::Config;
 use crate::data::Data;
 use crate::dtype::Dtype;
 use crate::error::CheckpointError;
-use crate::layout::{ExpertModule, Layout};
+use crate::layout::{ExpertModule, Layout, row_scale_name};
 use crate::parts::{Kind, Part};
 use crate::profile::{Draft, Encoder, ExpertStorage, Facts, Profile, ProfileName};
 use crate::shards::{self, SINGLE_FILE, read_side_file};
@@ -119,6 +121,7 @@ impl Checkpoint {
             draft,
             encoder,
             chosen: options.profile,
+            recorded: config.quantization.and_then(|quantization| quantization.profile),
         }
         .profile()?;
         Ok(Self {
@@ -145,7 +148,7 @@ impl Checkpoint {
         self.layout
     }
 
-    /// How its routed experts are stored; `None` if the first one is missing.
+    /// How its routed experts are stored in the originals; `None` if the first one is missing or re-quantised.
     pub fn expert_storage(&self) -> Option<ExpertStorage> {
         expert_storage(&self.tensors, self.layout)
     }
@@ -200,11 +203,16 @@ impl Checkpoint {
         let module = if tied { "embed" } else { official_module };
         let name = self.layout.tensor_name(&format!("{module}.weight"));
         let tensor = self.tensor(&name)?;
+        if tensor.dtype == Dtype::U8 && self.config.quantization.is_none() {
+            return Err(CheckpointError::NotQuantized { tensor: name });
+        }
         let scale = self.scale_of(&name, tensor.dtype)?;
+        let row_scale = self.row_scale_of(&name, tensor.dtype)?;
         matrix_from(
             &name,
             tensor.clone(),
             scale.map(|(name, scale)| (name, scale.clone())),
+            row_scale.map(|(name, scale)| (name, scale.clone())),
             rows,
             cols,
         )
@@ -212,7 +220,7 @@ impl Checkpoint {
 
     /// The stored tensors a part consists of, under their names in the file: the weight and its scales, or the fused
     /// tensor it is a slice of. Empty if the part is missing.
-    pub(crate) fn stored_under(&self, part: &Part) -> impl Iterator<Item = (&str, &Tensor)> {
+    pub fn stored_under(&self, part: &Part) -> impl Iterator<Item = (&str, &Tensor)> {
         let weight = match (self.layout, ExpertModule::parse(&part.name), &part.kind) {
             (Layout::Transformers, Some(module), _) => module.fused_name(),
             (_, _, Kind::Projection { .. } | Kind::Expert { .. } | Kind::Dense { .. }) => {
@@ -227,9 +235,14 @@ impl Checkpoint {
             let (name, _) = self.scale_of(name, tensor.dtype).ok()??;
             self.tensors.get_key_value(&name)
         });
+        let row_scale = weight.and_then(|(name, tensor)| {
+            let (name, _) = self.row_scale_of(name, tensor.dtype).ok()??;
+            self.tensors.get_key_value(&name)
+        });
         weight
             .into_iter()
             .chain(scale)
+            .chain(row_scale)
             .map(|(name, tensor)| (name.as_str(), tensor))
     }
 
@@ -243,7 +256,7 @@ impl Checkpoint {
 
     /// The scale tensor of a quantised `weight`; `None` if its type needs none.
     fn scale_of(&self, weight: &str, dtype: Dtype) -> Result<Option<(String, &Tensor)>, CheckpointError> {
-        if !matches!(dtype, Dtype::F8E4M3 | Dtype::I8) {
+        if !matches!(dtype, Dtype::F8E4M3 | Dtype::I8 | Dtype::U8) {
             return Ok(None);
         }
         let names = self.layout.scale_names(weight);
@@ -259,6 +272,22 @@ impl Checkpoint {
             expected,
         })
     }
+
+    /// The row scales of a grouped `weight`; `None` if its type has none.
+    fn row_scale_of(&self, weight: &str, dtype: Dtype) -> Result<Option<(String, &Tensor)>, CheckpointError> {
+        if dtype != Dtype::U8 {
+            return Ok(None);
+        }
+        let name = row_scale_name(weight);
+        match self.tensors.get(&name) {
+            Some(scale) => Ok(Some((name, scale))),
+            None => Err(CheckpointError::MissingScale {
+                tensor: weight.to_owned(),
+                dtype,
+                expected: name,
+            }),
+        }
+    }
 }
 
 /// Checks a weight and its scales against the logical shape `[rows, cols]` and joins them.
@@ -266,6 +295,7 @@ fn matrix_from(
     name: &str,
     weight: Tensor,
     scale: Option<(String, Tensor)>,
+    row_scale: Option<(String, Tensor)>,
     rows: usize,
     cols: usize,
 ) -> Result<Matrix, CheckpointError> {
@@ -313,10 +343,52 @@ fn matrix_from(
             expect_scale_dtype(&scale, &scale_name, &[Dtype::F8E8M0], "F8_E8M0 (FP4 scales)")?;
             Encoding::Fp4 { scale }
         }
+        Dtype::U8 => {
+            let row_bytes = weight.shape.get(1).copied().unwrap_or(0);
+            let bits = Bits::of_row(cols, row_bytes);
+            let (Some(bits), [stored_rows, _]) = (bits, weight.shape.as_slice()) else {
+                return Err(CheckpointError::Shape {
+                    tensor: name.to_owned(),
+                    expected: format!(
+                        "[{rows}, {cols} · bits / 8] for grouped integers of 4, 5, 6 or 8 bits, and a multiple of 128 \
+                         columns"
+                    ),
+                    found: weight.shape,
+                });
+            };
+            if *stored_rows != rows {
+                return Err(CheckpointError::Shape {
+                    tensor: name.to_owned(),
+                    expected: format!("[{rows}, {row_bytes}]"),
+                    found: weight.shape,
+                });
+            }
+            let (scale_name, scale) = scale.ok_or_else(|| missing_scale(Dtype::U8))?;
+            values::expect_shape(&scale_name, &scale, &[rows, cols / grouped::GROUP])?;
+            expect_scale_dtype(
+                &scale,
+                &scale_name,
+                &[Dtype::U8],
+                "U8 (scales of grouped integers)",
+            )?;
+            let (row_scale_name, row_scale) = row_scale.ok_or_else(|| missing_scale(Dtype::U8))?;
+            values::expect_shape(&row_scale_name, &row_scale, &[rows])?;
+            expect_scale_dtype(
+                &row_scale,
+                &row_scale_name,
+                &[Dtype::F32],
+                "F32 (row scales of grouped integers)",
+            )?;
+            Encoding::Grouped {
+                bits,
+                scale,
+                row_scale,
+            }
+        }
         found @ (Dtype::F8E8M0 | Dtype::I32 | Dtype::I64) => {
             return Err(CheckpointError::Dtype {
                 tensor: name.to_owned(),
-                expected: "BF16, F32, F8_E4M3 or I8 (packed FP4)",
+                expected: "BF16, F32, F8_E4M3, I8 (packed FP4) or U8 (grouped integers)",
                 found,
             });
         }
@@ -362,7 +434,7 @@ fn expert_storage(tensors: &BTreeMap<String, Tensor>, layout: Layout) -> Option<
         Dtype::I8 => Some(ExpertStorage::Fp4),
         Dtype::F8E4M3 => Some(ExpertStorage::Fp8),
         Dtype::F32 | Dtype::Bf16 => Some(ExpertStorage::Unquantized),
-        Dtype::F8E8M0 | Dtype::I32 | Dtype::I64 => None,
+        Dtype::F8E8M0 | Dtype::U8 | Dtype::I32 | Dtype::I64 => None,
     }
 }
 

@@ -11,8 +11,11 @@ mod schedule;
 
 use serde_json::Value;
 
+use crate::quantization::Quantization;
+
 pub use error::ConfigError;
 use fields::Fields;
+pub(crate) use fields::quote;
 pub use rope::Yarn;
 pub use schedule::{Attention, Layer, Routing};
 
@@ -100,6 +103,8 @@ pub struct Config {
     pub expert_dtype: Option<String>,
     /// Whether the configuration declares quantised weights.
     pub quantized: bool,
+    /// What `fathom quantize` made of the original, if this is its work.
+    pub quantization: Option<Quantization>,
     /// The file as read.
     pub raw: Value,
 }
@@ -181,6 +186,7 @@ impl Config {
             expert_dtype: fields.expert_dtype()?,
             quantized: fields.get("quantization_config").is_some()
                 || fields.text("dtype")?.is_some_and(|dtype| dtype == "fp8"),
+            quantization: Quantization::read(&raw)?,
             raw: Value::Null,
         };
         config.check_relations()?;

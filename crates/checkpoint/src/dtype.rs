@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The element type of a stored tensor, as named in a safetensors header.
 ///
-/// V4 checkpoints use exactly these (spec §10.2, §10.5); any other name in a header is an error that names the tensor.
+/// V4 checkpoints use exactly these (spec §10.2, §10.5) but U8, which is ours; any other name in a header is an error that names the tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dtype {
     /// IEEE 754 single precision, little-endian.
@@ -17,6 +17,8 @@ pub enum Dtype {
     F8E8M0,
     /// In V4 always two packed `E2M1` codes, low nibble first (spec §10.3).
     I8,
+    /// Codes and scales of grouped integers, the format of `fathom quantize`.
+    U8,
     /// Little-endian 32-bit integers: a routing table as some converters write it.
     I32,
     /// Little-endian 64-bit integers: the routing table `tid2eid`.
@@ -25,12 +27,13 @@ pub enum Dtype {
 
 impl Dtype {
     /// Every type, in the order messages list them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::F32,
         Self::Bf16,
         Self::F8E4M3,
         Self::F8E8M0,
         Self::I8,
+        Self::U8,
         Self::I32,
         Self::I64,
     ];
@@ -38,7 +41,7 @@ impl Dtype {
     /// Bytes per stored element.
     pub const fn size(self) -> usize {
         match self {
-            Self::F8E4M3 | Self::F8E8M0 | Self::I8 => 1,
+            Self::F8E4M3 | Self::F8E8M0 | Self::I8 | Self::U8 => 1,
             Self::Bf16 => 2,
             Self::F32 | Self::I32 => 4,
             Self::I64 => 8,
@@ -53,6 +56,7 @@ impl Dtype {
             Self::F8E4M3 => "F8_E4M3",
             Self::F8E8M0 => "F8_E8M0",
             Self::I8 => "I8",
+            Self::U8 => "U8",
             Self::I32 => "I32",
             Self::I64 => "I64",
         }

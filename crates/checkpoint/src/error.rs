@@ -161,6 +161,15 @@ pub enum CheckpointError {
         /// Name of the scale tensor.
         expected: String,
     },
+    /// Grouped integers in a checkpoint that does not say so.
+    #[error(
+        "tensor {tensor} is U8, as `fathom quantize` writes grouped integers, but config.json has no \
+         fathom_quantization. Restore the config.json that was written with these weights, or quantise again"
+    )]
+    NotQuantized {
+        /// Tensor name.
+        tensor: String,
+    },
     /// A tensor has another shape than the configuration implies.
     #[error(
         "tensor {tensor} has shape {found:?}; config.json implies {expected}. Configuration and weights do not belong \

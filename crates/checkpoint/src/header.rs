@@ -81,7 +81,7 @@ pub enum HeaderError {
     /// A tensor of a type that no V4 checkpoint uses.
     #[error(
         "tensor {tensor} has dtype {found}; a DeepSeek-V4 checkpoint holds only F32, BF16, F8_E4M3, F8_E8M0, I8 \
-         (packed FP4), I32 and I64. Use the official checkpoint or convert the tensor"
+         (packed FP4), U8 (grouped integers), I32 and I64. Use the official checkpoint or convert the tensor"
     )]
     UnknownDtype {
         /// Tensor name.

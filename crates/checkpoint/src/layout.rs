@@ -107,6 +107,11 @@ impl Layout {
     }
 }
 
+/// The name of a grouped matrix's row scales in every layout, by the name of its weight.
+pub(crate) fn row_scale_name(weight: &str) -> String {
+    format!("{}.row_scale", weight.strip_suffix(".weight").unwrap_or(weight))
+}
+
 /// `layers.3.attn.wq_a.weight` → `model.layers.3.self_attn.q_a_proj.weight`, by the table of spec §10.6.
 fn transformers_name(official: &str) -> String {
     let Some((layer, rest)) = official

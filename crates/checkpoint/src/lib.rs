@@ -19,6 +19,7 @@ mod layout;
 mod parts;
 mod plan;
 mod profile;
+mod quantization;
 mod shards;
 mod tensor;
 
@@ -37,5 +38,6 @@ pub use profile::{
     Difference, Draft, EffortTable, Encoder, ExpertStorage, KvPacking, Profile, ProfileError, ProfileName,
     PromptEncoding, Size,
 };
+pub use quantization::{Quantization, UnknownWeightFormat, WeightFormat};
 pub use shards::{INDEX_FILE, Index, SINGLE_FILE};
 pub use tensor::{Encoding, FP4_BLOCK, FP8_BLOCK, Matrix, Tensor};

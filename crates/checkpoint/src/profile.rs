@@ -261,6 +261,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) encoder: Option<Encoder>,
     /// The user's choice.
     pub(crate) chosen: Option<ProfileName>,
+    /// What `fathom quantize` recorded.
+    pub(crate) recorded: Option<ProfileName>,
 }
 
 impl Facts<'_> {
@@ -271,7 +273,7 @@ impl Facts<'_> {
         } else {
             Size::of(self.config)
         };
-        let name = match (self.chosen, size) {
+        let name = match (self.chosen.or(self.recorded), size) {
             (Some(chosen), _) if chosen.size().is_some() && chosen.size() != size => {
                 return Err(ProfileError::WrongSize {
                     chosen,
@@ -355,6 +357,10 @@ impl Facts<'_> {
         let mut sentences = Vec::new();
         if let Some(chosen) = self.chosen {
             sentences.push(format!("the profile {chosen} was chosen by hand"));
+        } else if let Some(recorded) = self.recorded {
+            sentences.push(format!(
+                "it was quantised from a checkpoint of profile {recorded}"
+            ));
         }
         sentences.push(match (self.config.own_name(), size) {
             (Some(name), _) => format!("config.json names it one of our own models, {name:?}"),

@@ -1,5 +1,8 @@
 //! Tensors and matrices as stored: bytes plus how to read them.
 
+use fathom_kernels::formats::grouped::Bits;
+use fathom_kernels::matrix::{self, Elements, Fp8Scales};
+
 use crate::data::Data;
 use crate::dtype::Dtype;
 
@@ -37,6 +40,15 @@ pub enum Encoding {
         /// `F8_E8M0`, shape `[rows, cols / 32]`.
         scale: Tensor,
     },
+    /// Integers in groups of 32, the format of `fathom quantize`; see [`fathom_kernels::formats::grouped`].
+    Grouped {
+        /// Bits of an integer, told by the length of a row.
+        bits: Bits,
+        /// `U8`, shape `[rows, cols / 32]`.
+        scale: Tensor,
+        /// `F32`, shape `[rows]`.
+        row_scale: Tensor,
+    },
 }
 
 /// A weight matrix `[rows, cols]` as it lies in the file: `y = x · Wᵀ`, one row per output. No alignment is promised.
@@ -50,4 +62,42 @@ pub struct Matrix {
     pub data: Data,
     /// How to decode them.
     pub encoding: Encoding,
+}
+
+impl Matrix {
+    /// The matrix as the kernels take it.
+    pub fn view(&self) -> matrix::Matrix<'_> {
+        let data = &self.data;
+        let elements = match &self.encoding {
+            Encoding::F32 => Elements::F32(data),
+            Encoding::Bf16 => Elements::Bf16(data),
+            Encoding::Fp8 { scale } => Elements::Fp8 {
+                codes: data,
+                scales: if scale.dtype == Dtype::F32 {
+                    Fp8Scales::F32(&scale.data)
+                } else {
+                    Fp8Scales::Ue8m0(&scale.data)
+                },
+            },
+            Encoding::Fp4 { scale } => Elements::Fp4 {
+                codes: data,
+                scales: &scale.data,
+            },
+            Encoding::Grouped {
+                bits,
+                scale,
+                row_scale,
+            } => Elements::Grouped {
+                bits: *bits,
+                codes: data,
+                scales: &scale.data,
+                row_scales: &row_scale.data,
+            },
+        };
+        matrix::Matrix {
+            rows: self.rows,
+            cols: self.cols,
+            elements,
+        }
+    }
 }

@@ -338,7 +338,7 @@ fn matrices_that_cannot_be_used() {
             |t| put(t, "embed.weight", stored("I64", &[40, 160])),
             "embed",
             [40, 160],
-            &["tensor embed.weight is I64", "expected BF16, F32, F8_E4M3 or I8"],
+            &["tensor embed.weight is I64", "expected BF16, F32, F8_E4M3, I8"],
         ),
     ];
     for (case, change, module, [rows, cols], phrases) in cases {

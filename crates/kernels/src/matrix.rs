@@ -1,5 +1,7 @@
-//! Weight matrices as they lie in the checkpoint: `[rows, cols]`, row-major, in any of the official formats.
+//! Weight matrices as they lie in the checkpoint: `[rows, cols]`, row-major, in any of the official formats
+//! or as grouped integers.
 
+use crate::formats::grouped::{self, Bits};
 use crate::formats::{bf16, e2m1, e4m3, ue8m0};
 
 /// Rows and columns that share one FP8 scale (spec §10.4).
@@ -44,6 +46,17 @@ pub enum Elements<'a> {
         /// `cols / 32` bytes a row.
         scales: &'a [u8],
     },
+    /// Integers under a scale per 32 elements of a row and one per row; see [`grouped`].
+    Grouped {
+        /// Bits of a code.
+        bits: Bits,
+        /// `cols / 8 · bits` bytes a row.
+        codes: &'a [u8],
+        /// `cols / 32` bytes a row.
+        scales: &'a [u8],
+        /// Binary32, four bytes a row.
+        row_scales: &'a [u8],
+    },
 }
 
 /// A weight matrix used where it lies.
@@ -59,8 +72,12 @@ pub struct Matrix<'a> {
 
 impl Matrix<'_> {
     /// Whether the published low-precision path quantises this matrix's input (spec §9.3: FP8 and FP4 linears only).
+    /// Grouped integers stand in for those.
     pub fn is_quantised(&self) -> bool {
-        matches!(self.elements, Elements::Fp8 { .. } | Elements::Fp4 { .. })
+        match self.elements {
+            Elements::F32(_) | Elements::Bf16(_) => false,
+            Elements::Fp8 { .. } | Elements::Fp4 { .. } | Elements::Grouped { .. } => true,
+        }
     }
 
     /// Checks that every buffer has the length its shape asks for; kernels rely on it.
@@ -85,21 +102,42 @@ impl Matrix<'_> {
                 assert_eq!(codes.len(), rows * cols / 2);
                 assert_eq!(scales.len(), rows * cols / e2m1::GROUP);
             }
+            Elements::Grouped {
+                bits,
+                codes,
+                scales,
+                row_scales,
+            } => {
+                assert_eq!(cols % grouped::BLOCK, 0);
+                assert_eq!(codes.len(), rows * bits.row_bytes(cols));
+                assert_eq!(scales.len(), rows * cols / grouped::GROUP);
+                assert_eq!(row_scales.len(), rows * 4);
+            }
         }
     }
 
-    /// The stored bytes of `count` elements of `row` from column `from` on, scales apart.
+    /// The stored bytes of `count` elements of `row` from column `from` on, scales apart. Of grouped integers below
+    /// eight bits only the nibbles, the larger part.
     pub(crate) fn codes_of(&self, row: usize, from: usize, count: usize) -> &[u8] {
         let start = row * self.cols + from;
         match self.elements {
             Elements::F32(bytes) => &bytes[start * 4..][..count * 4],
             Elements::Bf16(bytes) => &bytes[start * 2..][..count * 2],
-            Elements::Fp8 { codes, .. } => &codes[start..][..count],
+            Elements::Fp8 { codes, .. }
+            | Elements::Grouped {
+                bits: Bits::Eight,
+                codes,
+                ..
+            } => &codes[start..][..count],
             Elements::Fp4 { codes, .. } => &codes[start / 2..][..count / 2],
+            Elements::Grouped { bits, codes, .. } => {
+                &codes[row * bits.row_bytes(self.cols) + from / 2..][..count / 2]
+            }
         }
     }
 
-    /// Decodes `out.len()` elements of `row` from column `from` on, a multiple of 128. Exact.
+    /// Decodes `out.len()` elements of `row` from column `from` on, a multiple of 128. Exact; for grouped integers up to
+    /// the two roundings of their definition.
     pub fn decode(&self, row: usize, from: usize, out: &mut [f32]) {
         debug_assert_eq!(from % FP8_BLOCK, 0);
         let start = row * self.cols + from;
@@ -138,7 +176,33 @@ impl Matrix<'_> {
                     }
                 }
             }
+            Elements::Grouped { .. } => self.decode_grouped(row, from, out),
         }
+    }
+}
+
+impl Matrix<'_> {
+    /// [`decode`](Self::decode) of grouped integers; vector kernels compile it for their instruction set.
+    #[inline(always)]
+    pub(crate) fn decode_grouped(&self, row: usize, from: usize, out: &mut [f32]) {
+        let Elements::Grouped {
+            bits,
+            codes,
+            scales,
+            row_scales,
+        } = self.elements
+        else {
+            unreachable!("only grouped integers are decoded here");
+        };
+        let (bytes, groups) = (bits.row_bytes(self.cols), self.cols / grouped::GROUP);
+        grouped::decode_row(
+            bits,
+            &codes[row * bytes..][..bytes],
+            &scales[row * groups..][..groups],
+            f32_at(row_scales, row),
+            from,
+            out,
+        );
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fathom_checkpoint::{Attention, Checkpoint, CheckpointError, Config, Encoding, Matrix, Routing, Tensor};
+use fathom_checkpoint::{Attention, Checkpoint, CheckpointError, Config, Matrix, Routing, Tensor};
 use fathom_kernels::compress::Compressor;
 use fathom_kernels::hyper::{HyperShape, HyperSite};
-use fathom_kernels::matrix::{self, Elements, Fp8Scales};
+use fathom_kernels::matrix;
 use fathom_kernels::rope;
 
 use crate::error::LoadError;
@@ -111,33 +111,7 @@ pub(crate) struct Expert {
 
 impl Linear {
     pub(crate) fn view(&self) -> matrix::Matrix<'_> {
-        let Matrix {
-            rows,
-            cols,
-            data,
-            encoding,
-        } = &self.0;
-        let elements = match encoding {
-            Encoding::F32 => Elements::F32(data),
-            Encoding::Bf16 => Elements::Bf16(data),
-            Encoding::Fp8 { scale } => Elements::Fp8 {
-                codes: data,
-                scales: if scale.dtype == fathom_checkpoint::Dtype::F32 {
-                    Fp8Scales::F32(&scale.data)
-                } else {
-                    Fp8Scales::Ue8m0(&scale.data)
-                },
-            },
-            Encoding::Fp4 { scale } => Elements::Fp4 {
-                codes: data,
-                scales: &scale.data,
-            },
-        };
-        matrix::Matrix {
-            rows: *rows,
-            cols: *cols,
-            elements,
-        }
+        self.0.view()
     }
 
     /// Whether the published path quantises this linear's input.

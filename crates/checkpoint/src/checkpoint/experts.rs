@@ -30,6 +30,13 @@ impl Checkpoint {
             fused_rows,
         };
         let weight = cut.slice(&name, fused)?;
+        if fused.dtype == Dtype::U8 {
+            return Err(CheckpointError::Dtype {
+                tensor: name,
+                expected: "BF16, F32, F8_E4M3 or I8 (packed FP4): fused experts are never grouped integers",
+                found: Dtype::U8,
+            });
+        }
         let scale = match self.scale_of(&name, fused.dtype)? {
             None => None,
             Some((scale_name, scale)) if fused.dtype == Dtype::F8E4M3 => {
@@ -56,7 +63,7 @@ impl Checkpoint {
                 Some((scale_name, slice))
             }
         };
-        matrix_from(&name, weight, scale, rows, cols)
+        matrix_from(&name, weight, scale, None, rows, cols)
     }
 }
 

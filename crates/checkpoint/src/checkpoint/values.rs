@@ -55,7 +55,7 @@ impl Checkpoint {
     ) -> Result<Matrix, CheckpointError> {
         let name = self.layout.tensor_name(official_name);
         let tensor = self.tensor(&name)?.clone();
-        super::matrix_from(&name, tensor, None, rows, cols)
+        super::matrix_from(&name, tensor, None, None, rows, cols)
     }
 
     /// A routing table `[rows, cols]` of I64 or I32 expert ids (`gate.tid2eid`), every entry checked against

@@ -50,6 +50,17 @@ pub enum ConfigError {
         /// The value, shortened.
         found: String,
     },
+    /// Weights in a format that this program does not know.
+    #[error(
+        "config.json: fathom_quantization.version is {found}, but this program reads version {expected}. Update Fathom, \
+         or quantise the original checkpoint again with this one"
+    )]
+    QuantizationVersion {
+        /// The version found, or a description.
+        found: String,
+        /// The version known.
+        expected: u64,
+    },
     /// Two spellings of the same setting contradict each other.
     #[error(
         "config.json contradicts itself: {first} against {second}. Restore the file that came with the checkpoint"

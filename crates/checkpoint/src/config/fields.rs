@@ -275,7 +275,7 @@ pub(super) fn positive(key: &str, value: &Value) -> Result<f64, ConfigError> {
 }
 
 /// A value for a message, at most [`QUOTE_MAX`] characters of it.
-pub(super) fn quote(value: &Value) -> String {
+pub(crate) fn quote(value: &Value) -> String {
     match value {
         Value::Array(list) if list.len() > 8 => format!("a list of {} values", list.len()),
         Value::Object(map) if map.len() > 4 => format!("an object of {} keys", map.len()),

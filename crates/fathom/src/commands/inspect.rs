@@ -137,7 +137,7 @@ fn config_rows(config: &Config) -> Vec<(&'static str, String)> {
             )
         },
     );
-    vec![
+    let mut rows = vec![
         ("vocabulary", count(config.vocab_size as u64)),
         (
             "hidden size",
@@ -188,7 +188,11 @@ fn config_rows(config: &Config) -> Vec<(&'static str, String)> {
                 config.rope_theta, config.compress_rope_theta
             ),
         ),
-    ]
+    ];
+    if let Some(quantization) = config.quantization {
+        rows.push(("re-quantised", quantization.to_string()));
+    }
+    rows
 }
 
 /// Consecutive equal layers, and consecutive repetitions of a pair of layers, in one line each.
@@ -371,6 +375,7 @@ fn to_json(checkpoint: &Checkpoint, audit: &Audit) -> Value {
             "cache_packing": packing(profile.kv_packing),
             "tensor_names": layout_name(checkpoint.layout()),
         },
+        "quantization": checkpoint.config().quantization.map(|quantization| quantization.to_json()),
         "layers": layers,
         "groups": groups,
         "total": {"tensors": total.tensors, "parameters": total.parameters, "bytes": total.bytes},

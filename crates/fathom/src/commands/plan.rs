@@ -9,8 +9,8 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use fathom_checkpoint::budget::{RowBytes, Weighting};
 use fathom_checkpoint::{
-    Census, Checkpoint, Config, Decode, Demand, ExpertStorage, OpenOptions, Plan, ProfileName, Storage,
-    announced_draft,
+    Census, Checkpoint, Config, Decode, Demand, ExpertStorage, OpenOptions, Plan, ProfileName, Quantization,
+    Storage, WeightFormat, announced_draft,
 };
 use fathom_engine::memory;
 use fathom_kernels::machine::{READ_BUFFER_BYTES, READ_TIME, ReadBuffer};
@@ -97,10 +97,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&config, &census, demand);
     let machine = Machine::measure();
     if args.json {
-        let value = to_json(&plan, demand, args.numerics, &machine);
+        let mut value = to_json(&plan, demand, args.numerics, &machine);
+        value["quantization"] = config
+            .quantization
+            .map(|quantization| quantization.to_json())
+            .into();
         output::print(&format!("{value:#}\n"))?;
     } else {
-        output::print(&to_text(&plan, demand, args.numerics, &machine))?;
+        let text = to_text(&plan, config.quantization, demand, args.numerics, &machine);
+        output::print(&text)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -117,11 +122,14 @@ impl Args {
             return Ok((checkpoint.config().clone(), checkpoint.audit().census));
         }
         let config = read_config(&self.path)?;
+        let requantized = config.quantization.unwrap_or_default();
         let experts = match (self.experts, config.expert_dtype.as_deref()) {
             (Some(experts), _) => experts.into(),
             (None, Some("fp4")) => ExpertStorage::Fp4,
             (None, Some("fp8")) => ExpertStorage::Fp8,
             (None, None) if !config.quantized => ExpertStorage::Unquantized,
+            // Re-quantised: how they were stored before does not matter.
+            (None, _) if requantized.experts != WeightFormat::Keep => ExpertStorage::Unquantized,
             (None, found) => bail!(
                 "{} does not say how routed experts are stored (expert_dtype is {}): -Base and the first Flash upload \
                  share this file. Say --experts fp4, fp8 or bf16, or pass the checkpoint directory",
@@ -132,6 +140,7 @@ impl Args {
         let storage = Storage {
             quantized: config.quantized,
             experts,
+            requantized,
         };
         let census = Census::of(&config, announced_draft(&config), storage);
         Ok((config, census))
@@ -176,9 +185,15 @@ impl Machine {
     }
 }
 
-fn to_text(plan: &Plan, demand: Demand, numerics: Numerics, machine: &Machine) -> String {
+fn to_text(
+    plan: &Plan,
+    quantization: Option<Quantization>,
+    demand: Demand,
+    numerics: Numerics,
+    machine: &Machine,
+) -> String {
     let mut out = String::new();
-    model_section(&mut out, plan);
+    model_section(&mut out, plan, quantization);
     cache_section(&mut out, plan, demand, numerics);
     decode_section(&mut out, plan, machine);
     memory_section(&mut out, plan, demand, machine);
@@ -189,7 +204,7 @@ fn line(out: &mut String, name: &str, value: &str) {
     let _ = writeln!(out, "  {name:<18} {value}");
 }
 
-fn model_section(out: &mut String, plan: &Plan) {
+fn model_section(out: &mut String, plan: &Plan, quantization: Option<Quantization>) {
     out.push_str("Model\n");
     line(
         out,
@@ -218,6 +233,9 @@ fn model_section(out: &mut String, plan: &Plan) {
         bytes(total.bytes)
     );
     line(out, "weights", &files);
+    if let Some(quantization) = quantization {
+        line(out, "re-quantised", &quantization.to_string());
+    }
 }
 
 fn cache_section(out: &mut String, plan: &Plan, demand: Demand, numerics: Numerics) {

@@ -6,4 +6,5 @@
 pub mod bf16;
 pub mod e2m1;
 pub mod e4m3;
+pub mod grouped;
 pub mod ue8m0;

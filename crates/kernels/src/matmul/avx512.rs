@@ -91,6 +91,7 @@ pub(super) fn decode(matrix: &Matrix<'_>, row: usize, from: usize, out: &mut [f3
     let start = row * matrix.cols + from;
     match matrix.elements {
         Elements::F32(_) => matrix.decode(row, from, out),
+        Elements::Grouped { .. } => matrix.decode_grouped(row, from, out),
         Elements::Bf16(bytes) => {
             let bytes = &bytes[start * 2..][..out.len() * 2];
             for (out, bytes) in out.chunks_exact_mut(LANES).zip(bytes.chunks_exact(2 * LANES)) {

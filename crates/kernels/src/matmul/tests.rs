@@ -1,5 +1,6 @@
 use super::*;
 use crate::formats::e4m3;
+use crate::formats::grouped::{self, Bits};
 use crate::matrix::{Elements, Fp8Scales};
 use proptest::prelude::*;
 
@@ -11,6 +12,10 @@ struct Bytes {
     fp4: Vec<u8>,
     block_scales: Vec<u8>,
     group_scales: Vec<u8>,
+    /// Long enough for every width, with scales per group and per row.
+    grouped: Vec<u8>,
+    grouped_scales: Vec<u8>,
+    row_scales: Vec<u8>,
 }
 
 fn noise(seed: &mut u64) -> u64 {
@@ -48,6 +53,12 @@ impl Bytes {
             fp4: bytes(&mut seed, rows * cols / 2),
             block_scales: scales(&mut seed, rows.div_ceil(128) * cols.div_ceil(128)),
             group_scales: scales(&mut seed, rows * cols / 32),
+            grouped: bytes(&mut seed, rows * cols),
+            grouped_scales: bytes(&mut seed, rows * cols / 32),
+            row_scales: floats(&mut seed, rows)
+                .iter()
+                .flat_map(|x| x.to_le_bytes())
+                .collect(),
         }
     }
 
@@ -65,6 +76,14 @@ impl Bytes {
                 codes: &self.fp4,
                 scales: &self.group_scales,
             });
+        }
+        if cols.is_multiple_of(grouped::BLOCK) {
+            elements.extend(Bits::ALL.map(|bits| Elements::Grouped {
+                bits,
+                codes: &self.grouped[..rows * bits.row_bytes(cols)],
+                scales: &self.grouped_scales,
+                row_scales: &self.row_scales,
+            }));
         }
         elements
             .into_iter()

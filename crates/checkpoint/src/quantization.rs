@@ -1,0 +1,168 @@
+//! What `fathom quantize` did to a checkpoint, as its `config.json` records it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use fathom_kernels::formats::grouped::{BLOCK, Bits};
+use serde_json::{Value, json};
+
+use crate::config::ConfigError;
+use crate::parts::{Group, Kind, Part};
+use crate::profile::ProfileName;
+
+/// The only version there is of the stored formats.
+const VERSION: u64 = 1;
+
+/// How a re-quantised matrix is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightFormat {
+    /// As it was.
+    #[default]
+    Keep,
+    /// E4M3 with a UE8M0 scale per 128 × 128 block, as the official projections are (spec §10.4).
+    Fp8,
+    /// Grouped integers of so many bits.
+    Grouped(Bits),
+}
+
+impl WeightFormat {
+    /// Every format, in the order messages list them.
+    pub const ALL: [Self; 6] = [
+        Self::Grouped(Bits::Eight),
+        Self::Grouped(Bits::Six),
+        Self::Grouped(Bits::Five),
+        Self::Grouped(Bits::Four),
+        Self::Fp8,
+        Self::Keep,
+    ];
+
+    /// The name on the command line and in `config.json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Fp8 => "fp8",
+            Self::Grouped(Bits::Four) => "q4",
+            Self::Grouped(Bits::Five) => "q5",
+            Self::Grouped(Bits::Six) => "q6",
+            Self::Grouped(Bits::Eight) => "q8",
+        }
+    }
+}
+
+impl fmt::Display for WeightFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no [`WeightFormat`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("there is no weight format {0:?}; expected q8, q6, q5, q4, fp8 or keep")]
+pub struct UnknownWeightFormat(pub String);
+
+impl FromStr for WeightFormat {
+    type Err = UnknownWeightFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnknownWeightFormat> {
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name() == name)
+            .ok_or_else(|| UnknownWeightFormat(name.to_owned()))
+    }
+}
+
+/// Which matrices were re-quantised to what. The tensors decide how each is read; this says how they came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quantization {
+    /// The projections: attention's, the indexer's, and the shared experts'.
+    pub dense: WeightFormat,
+    /// The output head.
+    pub head: WeightFormat,
+    /// The routed experts.
+    pub experts: WeightFormat,
+    /// The release it was made from: re-quantised experts no longer tell.
+    pub profile: Option<ProfileName>,
+}
+
+impl Quantization {
+    /// The key in `config.json`.
+    pub const KEY: &str = "fathom_quantization";
+
+    /// What a part becomes. Grouped integers need rows of a multiple of 128 columns; narrower matrices stay as they
+    /// are. So do compressors, indexer weights, routers, hyper-connections, norms and draft modules: together they are a
+    /// few per cent of a token's bytes, and what they compute (which experts, which entries) is sensitive.
+    pub fn format_of(&self, part: &Part) -> WeightFormat {
+        let (format, cols) = match (part.group, &part.kind) {
+            (Group::Attention | Group::Indexer | Group::SharedExpert, Kind::Projection { cols, .. }) => {
+                (self.dense, *cols)
+            }
+            (Group::Head, Kind::Dense { cols, .. }) => (self.head, *cols),
+            (Group::RoutedExperts, Kind::Expert { cols, .. }) => (self.experts, *cols),
+            _ => return WeightFormat::Keep,
+        };
+        match format {
+            WeightFormat::Grouped(_) if !cols.is_multiple_of(BLOCK) => WeightFormat::Keep,
+            format => format,
+        }
+    }
+
+    /// The value of [`KEY`](Self::KEY).
+    pub fn to_json(&self) -> Value {
+        let mut value = json!({
+            "version": VERSION,
+            "dense": self.dense.name(),
+            "head": self.head.name(),
+            "experts": self.experts.name(),
+        });
+        if let Some(profile) = self.profile {
+            value["profile"] = profile.as_str().into();
+        }
+        value
+    }
+
+    /// Reads it from a configuration.
+    pub(crate) fn read(config: &Value) -> Result<Option<Self>, ConfigError> {
+        let Some(value) = config.get(Self::KEY).filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
+        let version = value.get("version");
+        if version.and_then(Value::as_u64) != Some(VERSION) {
+            return Err(ConfigError::QuantizationVersion {
+                found: version.map_or_else(|| "absent".to_owned(), Value::to_string),
+                expected: VERSION,
+            });
+        }
+        let format = |key: &str| named::<WeightFormat>(value, key, "one of q8, q6, q5, q4, fp8 and keep");
+        Ok(Some(Self {
+            dense: format("dense")?,
+            head: format("head")?,
+            experts: format("experts")?,
+            profile: match value.get("profile") {
+                None => None,
+                Some(_) => Some(named(value, "profile", "the name of a profile")?),
+            },
+        }))
+    }
+}
+
+fn named<T: FromStr>(value: &Value, key: &str, expected: &str) -> Result<T, ConfigError> {
+    let found = value.get(key);
+    found
+        .and_then(Value::as_str)
+        .and_then(|name| name.parse().ok())
+        .ok_or_else(|| ConfigError::Value {
+            key: format!("{}.{key}", Quantization::KEY),
+            expected: expected.to_owned(),
+            found: found.map_or_else(|| "nothing".to_owned(), crate::config::quote),
+        })
+}
+
+impl fmt::Display for Quantization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "dense {}, head {}, routed experts {}",
+            self.dense, self.head, self.experts
+        )
+    }
+}
