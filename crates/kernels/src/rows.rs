@@ -124,7 +124,7 @@ impl RowFormat {
 
 /// Rows in one block of memory. Growth then costs an allocation every so many rows and never moves what is there, and
 /// a fork shares full blocks.
-const BLOCK_ROWS: usize = 256;
+pub(crate) const BLOCK_ROWS: usize = 256;
 
 /// An append-only list of packed rows. A clone shares blocks until one side writes to them.
 #[derive(Clone, Debug)]
@@ -212,6 +212,11 @@ impl RowStore {
         }
         let block = Arc::make_mut(&mut self.blocks[index / BLOCK_ROWS]);
         &mut block[index % BLOCK_ROWS * bytes..][..bytes]
+    }
+
+    /// The packed bytes of [`BLOCK_ROWS`] rows from `index * BLOCK_ROWS` on; rows at or beyond the length hold anything.
+    pub(crate) fn block(&self, index: usize) -> &[u8] {
+        &self.blocks[index]
     }
 
     /// Unpacks row `index` into `out`.

@@ -135,11 +135,6 @@ impl Team {
         self.workers.len() + 1
     }
 
-    /// The caller's own scratch, between tasks.
-    pub(crate) fn scratch(&mut self) -> &mut Scratch {
-        &mut self.scratch
-    }
-
     /// Calls `work(item, scratch)` once for each item in `0..items`, in no particular order, and returns when all are
     /// done. A panic in any item is raised again here, after the others have stopped.
     pub fn run(&mut self, items: usize, work: impl Fn(usize, &mut Scratch) + Sync) {

@@ -1,6 +1,7 @@
 //! The memory a step needs, allocated once.
 
 use fathom_checkpoint::Attention;
+use fathom_kernels::indexer::Workspace as IndexerWorkspace;
 use fathom_kernels::rope::RotationTable;
 
 use crate::state::{pending_max, window_slots};
@@ -44,7 +45,7 @@ pub(crate) struct AttentionBuffers {
     pub(crate) entries: Vec<f32>,
     pub(crate) index_q: Vec<f32>,
     pub(crate) index_weights: Vec<f32>,
-    pub(crate) index_scores: Vec<f32>,
+    pub(crate) index_scores: IndexerWorkspace,
     pub(crate) chosen: Vec<u32>,
     pub(crate) unpacked: Vec<f32>,
 }
@@ -134,7 +135,7 @@ impl Model {
                 entries: floats(entry_floats),
                 index_q: floats(t * c.index_n_heads * c.index_head_dim),
                 index_weights: floats(t * c.index_n_heads),
-                index_scores: Vec::new(),
+                index_scores: IndexerWorkspace::default(),
                 chosen: Vec::new(),
                 unpacked: Vec::new(),
             },

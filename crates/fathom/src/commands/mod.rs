@@ -11,6 +11,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use fathom_kernels::isa;
 
 /// What the user asked for.
 #[derive(Subcommand)]
@@ -31,14 +32,16 @@ pub(crate) enum Command {
 
 /// Runs one subcommand. An error is printed once, to standard error, with everything that led to it.
 pub(crate) fn run(command: Command) -> ExitCode {
-    let outcome = match command {
-        Command::Chat(args) => chat::run(&args),
-        Command::Run(args) => run::run(&args),
-        Command::Serve(args) => serve::run(&args),
-        Command::Logits(args) => logits::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Plan(args) => plan::run(&args),
-    };
+    let outcome = isa::requested()
+        .map_err(anyhow::Error::from)
+        .and_then(|_| match command {
+            Command::Chat(args) => chat::run(&args),
+            Command::Run(args) => run::run(&args),
+            Command::Serve(args) => serve::run(&args),
+            Command::Logits(args) => logits::run(&args),
+            Command::Inspect(args) => inspect::run(&args),
+            Command::Plan(args) => plan::run(&args),
+        });
     outcome.unwrap_or_else(|error| {
         // Whoever read our output has gone, as `| head` does: nothing is wrong.
         let gone = |cause: &(dyn std::error::Error + 'static)| {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{fathom, fathom_with_input, text};
+use crate::support::{command, fathom, fathom_with_input, text};
 use serde_json::Value;
 
 /// A question, answered the same way every time.
@@ -33,6 +33,21 @@ fn in_a_pipe_the_answer_comes_alone() {
         format!("{}\n", report["text"].as_str().unwrap().trim_matches('\n'))
     );
     assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn the_instruction_set_can_be_asked_for_and_changes_nothing() {
+    let run = |isa| {
+        command(&[&QUESTION[..], &["--think", "off"]].concat())
+            .env("FATHOM_ISA", isa)
+            .output()
+            .unwrap()
+    };
+    assert_eq!(text(&run("scalar").stdout), text(&run("").stdout));
+    let refused = run("mmx");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).starts_with("error: FATHOM_ISA is `mmx`, but"));
+    assert_eq!(text(&refused.stdout), "");
 }
 
 #[test]
