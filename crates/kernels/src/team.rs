@@ -5,83 +5,96 @@
 //! sleep; a core taken by another process costs about that core, not the whole team.
 
 use std::any::Any;
+use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
 
-/// Polls before a waiting thread goes to sleep: some tens of microseconds, the length of a short kernel.
-const SPINS_BEFORE_SLEEP: u32 = 5_000;
+pub use crate::scratch::Scratch;
 
-/// Memory that a thread reuses from kernel to kernel. It grows to the largest request and stays.
-#[derive(Default)]
-pub struct Scratch {
-    floats: Vec<f32>,
-    pub(crate) indices: Vec<u32>,
-}
+/// How long a worker watches for the next task before it sleeps: the serial work between two kernels and the sampling of
+/// a token fit in. An idle team costs nothing.
+const WORKER_SPINS_FOR: Duration = Duration::from_micros(200);
 
-impl Scratch {
-    /// `N` disjoint buffers of the given lengths, with unspecified contents.
-    pub(crate) fn floats<const N: usize>(&mut self, lengths: [usize; N]) -> [&mut [f32]; N] {
-        let total = lengths.iter().sum();
-        if self.floats.len() < total {
-            self.floats.resize(total, 0.0);
-        }
-        let mut rest = self.floats.as_mut_slice();
-        lengths.map(|length| {
-            let (buffer, tail) = std::mem::take(&mut rest).split_at_mut(length);
-            rest = tail;
-            buffer
-        })
-    }
-}
+/// How long the caller watches the workers finish their last items before it sleeps.
+const CALLER_SPINS_FOR: Duration = Duration::from_micros(50);
 
 type Work<'a> = dyn Fn(usize, &mut Scratch) + Sync + 'a;
 
-/// What the caller asks of the team; valid from its announcement until every worker has reported back.
+/// What the caller asks of the team; valid while the gate is open and until every worker that joined has left.
 #[derive(Clone, Copy)]
 struct Task {
     work: *const Work<'static>,
     items: usize,
 }
 
-// SAFETY: the pointee is `Sync`, and `Team::run` keeps it alive until every worker has finished with it.
-unsafe impl Send for Task {}
+/// The word all hand-over goes through: how many workers are inside the current task (low bits), whether more may
+/// join, whether the caller sleeps until the last one leaves, whether the team ends, and the task's number (high bits).
+///
+/// A worker that comes late, because its core is busy with something else, finds the gate closed and holds nobody up.
+mod gate {
+    pub(super) const INSIDE: u64 = 0xFFFF;
+    pub(super) const OPEN: u64 = 1 << 16;
+    pub(super) const CALLER_SLEEPS: u64 = 1 << 17;
+    pub(super) const STOP: u64 = 1 << 18;
+    pub(super) const TASK: u64 = 1 << 32;
 
-struct Announcement {
-    /// The task that a worker may still join; the caller withdraws it when no item is left. A worker that comes late,
-    /// because its core is busy with something else, then holds nobody up.
-    task: Option<Task>,
-    stop: bool,
-    panic: Option<Box<dyn Any + Send>>,
+    pub(super) fn task(gate: u64) -> u64 {
+        gate / TASK
+    }
 }
 
+/// On cache lines of its own: what one thread writes often does not slow down those who read its neighbours. Two lines,
+/// because the hardware fetches them in pairs.
+#[derive(Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
+
 struct Shared {
-    announcement: Mutex<Announcement>,
-    announced: Condvar,
-    finished: Condvar,
-    /// Rises by one with each task; workers watch it without taking the lock.
-    epoch: AtomicU64,
-    next_item: AtomicUsize,
-    /// Workers that have joined the task and not yet left it; raised only under the lock.
-    workers_busy: AtomicUsize,
+    gate: Apart<(AtomicU64, UnsafeCell<Option<Task>>)>,
+    next_item: Apart<AtomicUsize>,
+    /// Workers that sleep, or are about to.
+    asleep: Apart<Vec<AtomicBool>>,
+    sleepers: AtomicUsize,
+    caller: Mutex<Option<Thread>>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    panicked: AtomicBool,
+}
+
+// SAFETY: the one field that is not `Sync` by itself is the task: the caller writes it while the gate is closed and
+// nobody is inside, workers read it inside an open gate, and the gate orders the two. What its pointer leads to is
+// `Sync` and outlives the task (see `Team::run`).
+unsafe impl Sync for Shared {}
+// SAFETY: as above.
+unsafe impl Send for Shared {}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics under these locks; if something did, the data would still be whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Announcement> {
-        // Panics are caught before they can poison the lock; if one did, the data is still consistent.
-        self.announcement.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn take_items(&self, task: Task, scratch: &mut Scratch) {
-        // SAFETY: `run` does not return, so `work` lives, until this worker has reported back.
+        // SAFETY: `run` does not return, so `work` lives, until this thread has left the gate.
         let work = unsafe { &*task.work };
         loop {
-            let item = self.next_item.fetch_add(1, Ordering::Relaxed);
+            let item = self.next_item.0.fetch_add(1, Ordering::Relaxed);
             if item >= task.items {
                 return;
             }
             work(item, scratch);
+        }
+    }
+
+    fn leave(&self) {
+        let before = self.gate.0.0.fetch_sub(1, Ordering::AcqRel);
+        if before & (gate::INSIDE | gate::CALLER_SLEEPS) == 1 | gate::CALLER_SLEEPS {
+            // Left in place: whoever looked in too late leaves after this one, and the caller may be waiting for it.
+            if let Some(caller) = &*lock(&self.caller) {
+                caller.unpark();
+            }
         }
     }
 }
@@ -96,25 +109,23 @@ pub struct Team {
 impl Team {
     /// A team of `threads` (at least one) including the caller.
     pub fn new(threads: usize) -> Self {
+        let threads = threads.clamp(1, gate::INSIDE as usize);
         let shared = Arc::new(Shared {
-            announcement: Mutex::new(Announcement {
-                task: None,
-                stop: false,
-                panic: None,
-            }),
-            announced: Condvar::new(),
-            finished: Condvar::new(),
-            epoch: AtomicU64::new(0),
-            next_item: AtomicUsize::new(0),
-            workers_busy: AtomicUsize::new(0),
+            gate: Apart::default(),
+            next_item: Apart::default(),
+            asleep: Apart((1..threads).map(|_| AtomicBool::new(false)).collect()),
+            sleepers: AtomicUsize::new(0),
+            caller: Mutex::default(),
+            panic: Mutex::default(),
+            panicked: AtomicBool::new(false),
         });
-        let workers = (1..threads)
+        let workers = (0..threads - 1)
             .map_while(|index| {
                 let shared = Arc::clone(&shared);
                 // A machine that refuses another thread gets a smaller team, not an error.
                 std::thread::Builder::new()
-                    .name(format!("fathom-team-{index}"))
-                    .spawn(move || worker(&shared))
+                    .name(format!("fathom-team-{}", index + 1))
+                    .spawn(move || worker(&shared, index))
                     .ok()
             })
             .collect();
@@ -145,57 +156,85 @@ impl Team {
             return;
         }
         let erased: &Work<'_> = &work;
-        // SAFETY: only the lifetime is erased. `work` outlives every use of the pointer: this function waits below
-        // until `workers_busy` is zero, on the panicking path too, before it returns or unwinds.
+        // SAFETY: only the lifetime is erased. `work` outlives every use of the pointer: this function closes the gate
+        // and waits below until nobody is inside, on the panicking path too, before it returns or unwinds.
         let erased: &'static Work<'static> = unsafe { std::mem::transmute(erased) };
         let task = Task { work: erased, items };
-        {
-            let mut announcement = self.shared.lock();
-            self.shared.next_item.store(0, Ordering::Relaxed);
-            announcement.task = Some(task);
-            self.shared.epoch.fetch_add(1, Ordering::Release);
-        }
-        self.shared.announced.notify_all();
+        let shared = &*self.shared;
+        let (gate, announced) = &shared.gate.0;
+        shared.next_item.0.store(0, Ordering::Relaxed);
+        // SAFETY: the gate is closed and nobody is inside, so nobody else looks at the cell.
+        unsafe { *announced.get() = Some(task) };
+        gate.fetch_add(gate::TASK | gate::OPEN, Ordering::SeqCst);
+        self.wake_sleepers();
         let own = catch_unwind(AssertUnwindSafe(|| {
-            self.shared.take_items(task, &mut self.scratch);
+            shared.take_items(task, &mut self.scratch);
         }));
         if own.is_err() {
-            self.shared.next_item.store(items, Ordering::Relaxed);
+            shared.next_item.0.store(items, Ordering::Relaxed);
         }
-        self.shared.lock().task = None;
-        self.wait_for_workers();
-        let theirs = self.shared.lock().panic.take();
+        if gate.fetch_and(!gate::OPEN, Ordering::AcqRel) & gate::INSIDE != 0 {
+            shared.wait_for_workers();
+        }
         if let Err(panic) = own {
             resume_unwind(panic);
         }
-        if let Some(panic) = theirs {
+        if shared.panicked.swap(false, Ordering::Relaxed)
+            && let Some(panic) = lock(&shared.panic).take()
+        {
             resume_unwind(panic);
         }
     }
 
+    fn wake_sleepers(&self) {
+        // Ordered against the opened gate: a worker either shows as a sleeper here or sees the new task before it sleeps.
+        if self.shared.sleepers.load(Ordering::SeqCst) > 0 {
+            for (worker, asleep) in self.workers.iter().zip(&self.shared.asleep.0) {
+                if asleep.swap(false, Ordering::Relaxed) {
+                    worker.thread().unpark();
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    #[cold]
     fn wait_for_workers(&self) {
-        for _ in 0..SPINS_BEFORE_SLEEP {
-            if self.shared.workers_busy.load(Ordering::Acquire) == 0 {
-                return;
+        let gate = &self.gate.0.0;
+        let nobody_inside = || gate.load(Ordering::Acquire) & gate::INSIDE == 0;
+        if spin_until(CALLER_SPINS_FOR, nobody_inside) {
+            return;
+        }
+        *lock(&self.caller) = Some(std::thread::current());
+        gate.fetch_or(gate::CALLER_SLEEPS, Ordering::AcqRel);
+        while !nobody_inside() {
+            std::thread::park();
+        }
+        gate.fetch_and(!gate::CALLER_SLEEPS, Ordering::AcqRel);
+    }
+}
+
+/// Polls until `done` or for about `time`; whether it is done.
+fn spin_until(time: Duration, done: impl Fn() -> bool) -> bool {
+    let mut start = None;
+    loop {
+        for _ in 0..32 {
+            if done() {
+                return true;
             }
             std::hint::spin_loop();
         }
-        let mut announcement = self.shared.lock();
-        while self.shared.workers_busy.load(Ordering::Acquire) != 0 {
-            announcement = self
-                .shared
-                .finished
-                .wait(announcement)
-                .unwrap_or_else(PoisonError::into_inner);
+        if start.get_or_insert_with(Instant::now).elapsed() > time {
+            return done();
         }
     }
 }
 
 impl Drop for Team {
     fn drop(&mut self) {
-        self.shared.lock().stop = true;
-        self.shared.epoch.fetch_add(1, Ordering::Release);
-        self.shared.announced.notify_all();
+        self.shared.gate.0.0.fetch_or(gate::STOP, Ordering::SeqCst);
+        self.wake_sleepers();
         for worker in self.workers.drain(..) {
             // A worker that panicked has nothing left to tell: `run` already raised it.
             let _ = worker.join();
@@ -203,41 +242,47 @@ impl Drop for Team {
     }
 }
 
-fn worker(shared: &Shared) {
+fn worker(shared: &Shared, index: usize) {
     let mut scratch = Scratch::default();
+    let (gate, announced) = &shared.gate.0;
     let mut seen = 0;
     loop {
-        let mut spins = 0;
-        while shared.epoch.load(Ordering::Acquire) == seen && spins < SPINS_BEFORE_SLEEP {
-            spins += 1;
-            std::hint::spin_loop();
-        }
-        let task = {
-            let mut announcement = shared.lock();
-            while shared.epoch.load(Ordering::Acquire) == seen {
-                announcement = shared
-                    .announced
-                    .wait(announcement)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-            seen = shared.epoch.load(Ordering::Acquire);
-            if announcement.stop {
-                return;
-            }
-            let Some(task) = announcement.task else { continue };
-            shared.workers_busy.fetch_add(1, Ordering::Relaxed);
-            task
+        let news = || {
+            let gate = gate.load(Ordering::SeqCst);
+            gate::task(gate) != seen || gate & gate::STOP != 0
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| shared.take_items(task, &mut scratch)));
-        if let Err(panic) = outcome {
-            shared.next_item.store(task.items, Ordering::Relaxed);
-            shared.lock().panic.get_or_insert(panic);
+        if !spin_until(WORKER_SPINS_FOR, news) {
+            let asleep = &shared.asleep.0[index];
+            shared.sleepers.fetch_add(1, Ordering::SeqCst);
+            asleep.store(true, Ordering::SeqCst);
+            while !news() {
+                std::thread::park();
+            }
+            asleep.store(false, Ordering::SeqCst);
+            shared.sleepers.fetch_sub(1, Ordering::SeqCst);
         }
-        if shared.workers_busy.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Taking the lock orders this after the caller's last look at the counter, so the wake-up is not lost.
-            drop(shared.lock());
-            shared.finished.notify_one();
+        let before = gate.load(Ordering::Acquire);
+        seen = gate::task(before);
+        if before & gate::STOP != 0 {
+            return;
         }
+        if before & gate::OPEN == 0 {
+            continue;
+        }
+        let before = gate.fetch_add(1, Ordering::AcqRel);
+        seen = gate::task(before);
+        if before & gate::OPEN != 0 {
+            // SAFETY: inside the open gate, so the caller wrote the task before and does not touch it now.
+            let task = unsafe { *announced.get() };
+            if let Some(task) = task
+                && let Err(panic) = catch_unwind(AssertUnwindSafe(|| shared.take_items(task, &mut scratch)))
+            {
+                shared.next_item.0.store(task.items, Ordering::Relaxed);
+                lock(&shared.panic).get_or_insert(panic);
+                shared.panicked.store(true, Ordering::Relaxed);
+            }
+        }
+        shared.leave();
     }
 }
 
@@ -330,6 +375,28 @@ mod tests {
                 done.fetch_add(1, Ordering::Relaxed);
             });
             assert_eq!(done.into_inner(), 64);
+        }
+    }
+
+    /// More threads than cores, tasks of every length, pauses on both sides of falling asleep.
+    #[test]
+    fn no_wake_up_is_lost() {
+        let mut team = Team::new(5);
+        for round in 0..3000_u64 {
+            let (items, pause) = (2 + round as usize % 7, round * 7919 % 400);
+            let done = AtomicUsize::new(0);
+            team.run(items, |item, _| {
+                if round % 3 == 0 {
+                    spin_until(Duration::from_micros(round * 31 % 97 * (item as u64 % 2)), || {
+                        false
+                    });
+                }
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(done.into_inner(), items);
+            if round % 5 == 0 {
+                std::thread::sleep(Duration::from_micros(pause));
+            }
         }
     }
 
