@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod bf16_dot;
 pub mod compress;
+mod cores;
 pub mod experts;
 pub mod formats;
 pub mod hyper;

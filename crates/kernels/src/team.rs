@@ -1,17 +1,22 @@
 //! A fixed team of threads that shares out one kernel's work at a time.
 //!
 //! The caller works too, so a team of one has no threads and no hand-over cost. Items are taken from a shared counter:
-//! who computes an item varies from run to run, what it computes never does. Waiting is bounded spinning and then
-//! sleep; a core taken by another process costs about that core, not the whole team.
+//! who computes an item varies from run to run, what it computes never does.
+//!
+//! Waiting is bounded spinning and then sleep. A worker whose core is given to another process in the middle of an item
+//! holds up everyone for a time slice of the scheduler, much longer than a kernel; when that costs more than the worker
+//! brings, it rests for a while. So a core taken by another process costs about that core, not the whole team.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use crate::cores;
 pub use crate::scratch::Scratch;
 
 /// How long a worker watches for the next task before it sleeps: the serial work between two kernels and the sampling of
@@ -20,6 +25,13 @@ const WORKER_SPINS_FOR: Duration = Duration::from_micros(200);
 
 /// How long the caller watches the workers finish their last items before it sleeps.
 const CALLER_SPINS_FOR: Duration = Duration::from_micros(50);
+
+/// A wait at the end of a task that is worth asking why.
+const STALL: Duration = Duration::from_micros(500);
+
+/// How long a worker rests after a stall; doubled when the next one follows soon.
+const REST_MIN: Duration = Duration::from_millis(20);
+const REST_MAX: Duration = Duration::from_millis(320);
 
 type Work<'a> = dyn Fn(usize, &mut Scratch) + Sync + 'a;
 
@@ -52,11 +64,46 @@ mod gate {
 #[repr(align(128))]
 struct Apart<T>(T);
 
+/// What all threads look at to hand over a task.
+#[derive(Default)]
+struct Gate {
+    word: AtomicU64,
+    task: UnsafeCell<Option<Task>>,
+    /// The processor the caller ran on when it opened the gate.
+    caller_cpu: AtomicU32,
+}
+
+/// One worker's state.
+#[derive(Default)]
+struct Seat {
+    /// It sleeps, or is about to.
+    asleep: AtomicBool,
+    /// It may be working on an item.
+    inside: AtomicBool,
+    /// It is to stay out of tasks.
+    resting: AtomicBool,
+    /// The system's account of its time.
+    account: OnceLock<File>,
+}
+
+impl Seat {
+    /// Nanoseconds that the worker has been ready to run and had no processor.
+    fn queued_ns(&self) -> Option<u64> {
+        let mut text = [0; 64];
+        #[cfg(unix)]
+        let len = std::os::unix::fs::FileExt::read_at(self.account.get()?, &mut text, 0).ok()?;
+        #[cfg(not(unix))]
+        let len = 0;
+        let mut fields = std::str::from_utf8(&text[..len]).ok()?.split_ascii_whitespace();
+        fields.nth(1)?.parse().ok()
+    }
+}
+
 struct Shared {
-    gate: Apart<(AtomicU64, UnsafeCell<Option<Task>>)>,
+    gate: Apart<Gate>,
     next_item: Apart<AtomicUsize>,
-    /// Workers that sleep, or are about to.
-    asleep: Apart<Vec<AtomicBool>>,
+    seats: Vec<Apart<Seat>>,
+    /// Seats that are asleep.
     sleepers: AtomicUsize,
     caller: Mutex<Option<Thread>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -75,146 +122,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
-    fn take_items(&self, task: Task, scratch: &mut Scratch) {
-        // SAFETY: `run` does not return, so `work` lives, until this thread has left the gate.
-        let work = unsafe { &*task.work };
-        loop {
-            let item = self.next_item.0.fetch_add(1, Ordering::Relaxed);
-            if item >= task.items {
-                return;
-            }
-            work(item, scratch);
-        }
-    }
-
-    fn leave(&self) {
-        let before = self.gate.0.0.fetch_sub(1, Ordering::AcqRel);
-        if before & (gate::INSIDE | gate::CALLER_SLEEPS) == 1 | gate::CALLER_SLEEPS {
-            // Left in place: whoever looked in too late leaves after this one, and the caller may be waiting for it.
-            if let Some(caller) = &*lock(&self.caller) {
-                caller.unpark();
-            }
-        }
-    }
-}
-
-/// Threads that work together on one kernel at a time.
-pub struct Team {
-    shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
-    scratch: Scratch,
-}
-
-impl Team {
-    /// A team of `threads` (at least one) including the caller.
-    pub fn new(threads: usize) -> Self {
-        let threads = threads.clamp(1, gate::INSIDE as usize);
-        let shared = Arc::new(Shared {
-            gate: Apart::default(),
-            next_item: Apart::default(),
-            asleep: Apart((1..threads).map(|_| AtomicBool::new(false)).collect()),
-            sleepers: AtomicUsize::new(0),
-            caller: Mutex::default(),
-            panic: Mutex::default(),
-            panicked: AtomicBool::new(false),
-        });
-        let workers = (0..threads - 1)
-            .map_while(|index| {
-                let shared = Arc::clone(&shared);
-                // A machine that refuses another thread gets a smaller team, not an error.
-                std::thread::Builder::new()
-                    .name(format!("fathom-team-{}", index + 1))
-                    .spawn(move || worker(&shared, index))
-                    .ok()
-            })
-            .collect();
-        Self {
-            shared,
-            workers,
-            scratch: Scratch::default(),
-        }
-    }
-
-    /// One thread for each core this process may use.
-    pub fn with_all_cores() -> Self {
-        Self::new(std::thread::available_parallelism().map_or(1, usize::from))
-    }
-
-    /// Threads that take part, the caller included.
-    pub fn threads(&self) -> usize {
-        self.workers.len() + 1
-    }
-
-    /// Calls `work(item, scratch)` once for each item in `0..items`, in no particular order, and returns when all are
-    /// done. A panic in any item is raised again here, after the others have stopped.
-    pub fn run(&mut self, items: usize, work: impl Fn(usize, &mut Scratch) + Sync) {
-        if self.workers.is_empty() || items <= 1 {
-            for item in 0..items {
-                work(item, &mut self.scratch);
-            }
-            return;
-        }
-        let erased: &Work<'_> = &work;
-        // SAFETY: only the lifetime is erased. `work` outlives every use of the pointer: this function closes the gate
-        // and waits below until nobody is inside, on the panicking path too, before it returns or unwinds.
-        let erased: &'static Work<'static> = unsafe { std::mem::transmute(erased) };
-        let task = Task { work: erased, items };
-        let shared = &*self.shared;
-        let (gate, announced) = &shared.gate.0;
-        shared.next_item.0.store(0, Ordering::Relaxed);
-        // SAFETY: the gate is closed and nobody is inside, so nobody else looks at the cell.
-        unsafe { *announced.get() = Some(task) };
-        gate.fetch_add(gate::TASK | gate::OPEN, Ordering::SeqCst);
-        self.wake_sleepers();
-        let own = catch_unwind(AssertUnwindSafe(|| {
-            shared.take_items(task, &mut self.scratch);
-        }));
-        if own.is_err() {
-            shared.next_item.0.store(items, Ordering::Relaxed);
-        }
-        if gate.fetch_and(!gate::OPEN, Ordering::AcqRel) & gate::INSIDE != 0 {
-            shared.wait_for_workers();
-        }
-        if let Err(panic) = own {
-            resume_unwind(panic);
-        }
-        if shared.panicked.swap(false, Ordering::Relaxed)
-            && let Some(panic) = lock(&shared.panic).take()
-        {
-            resume_unwind(panic);
-        }
-    }
-
-    fn wake_sleepers(&self) {
-        // Ordered against the opened gate: a worker either shows as a sleeper here or sees the new task before it sleeps.
-        if self.shared.sleepers.load(Ordering::SeqCst) > 0 {
-            for (worker, asleep) in self.workers.iter().zip(&self.shared.asleep.0) {
-                if asleep.swap(false, Ordering::Relaxed) {
-                    worker.thread().unpark();
-                }
-            }
-        }
-    }
-}
-
-impl Shared {
-    #[cold]
-    fn wait_for_workers(&self) {
-        let gate = &self.gate.0.0;
-        let nobody_inside = || gate.load(Ordering::Acquire) & gate::INSIDE == 0;
-        if spin_until(CALLER_SPINS_FOR, nobody_inside) {
-            return;
-        }
-        *lock(&self.caller) = Some(std::thread::current());
-        gate.fetch_or(gate::CALLER_SLEEPS, Ordering::AcqRel);
-        while !nobody_inside() {
-            std::thread::park();
-        }
-        gate.fetch_and(!gate::CALLER_SLEEPS, Ordering::AcqRel);
-    }
-}
-
 /// Polls until `done` or for about `time`; whether it is done.
 fn spin_until(time: Duration, done: impl Fn() -> bool) -> bool {
     let mut start = None;
@@ -231,58 +138,297 @@ fn spin_until(time: Duration, done: impl Fn() -> bool) -> bool {
     }
 }
 
-impl Drop for Team {
-    fn drop(&mut self) {
-        self.shared.gate.0.0.fetch_or(gate::STOP, Ordering::SeqCst);
-        self.wake_sleepers();
-        for worker in self.workers.drain(..) {
-            // A worker that panicked has nothing left to tell: `run` already raised it.
-            let _ = worker.join();
+impl Shared {
+    fn take_items(&self, task: Task, scratch: &mut Scratch) {
+        // SAFETY: `run` does not return, so `work` lives, until this thread has left the gate.
+        let work = unsafe { &*task.work };
+        loop {
+            let item = self.next_item.0.fetch_add(1, Ordering::Relaxed);
+            if item >= task.items {
+                return;
+            }
+            work(item, scratch);
+        }
+    }
+
+    fn nobody_inside(&self) -> bool {
+        self.gate.0.word.load(Ordering::Acquire) & gate::INSIDE == 0
+    }
+
+    fn wake_sleepers(&self, workers: &[JoinHandle<()>]) {
+        // Ordered against the opened gate: a worker either shows as asleep here or sees the news before it sleeps.
+        if self.sleepers.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        for (worker, Apart(seat)) in workers.iter().zip(&self.seats) {
+            if !seat.resting.load(Ordering::Relaxed) && seat.asleep.swap(false, Ordering::SeqCst) {
+                worker.thread().unpark();
+            }
+        }
+    }
+
+    /// A worker's life.
+    fn serve(&self, seat: &Seat) {
+        if let Ok(account) = File::open("/proc/thread-self/schedstat") {
+            let _ = seat.account.set(account);
+        }
+        let mut scratch = Scratch::default();
+        let gate = &self.gate.0;
+        let (mut seen, mut overslept) = (0, false);
+        loop {
+            let news = || {
+                let word = gate.word.load(Ordering::SeqCst);
+                gate::task(word) != seen || word & gate::STOP != 0
+            };
+            // Who shares the caller's processor or woke up too late for a task would only be in the way.
+            let watches = !overslept && cores::current_cpu() != gate.caller_cpu.load(Ordering::Relaxed);
+            overslept = !(watches && spin_until(WORKER_SPINS_FOR, news));
+            if overslept {
+                self.sleep(seat, news);
+            }
+            let word = gate.word.load(Ordering::Acquire);
+            if word & gate::STOP != 0 {
+                return;
+            }
+            seen = gate::task(word);
+            if word & gate::OPEN == 0 || seat.resting.load(Ordering::Relaxed) {
+                continue;
+            }
+            seat.inside.store(true, Ordering::Relaxed);
+            let word = gate.word.fetch_add(1, Ordering::AcqRel);
+            seen = gate::task(word);
+            if word & gate::OPEN != 0 {
+                overslept = false;
+                // SAFETY: inside the open gate, so the caller wrote the task before and does not touch it now.
+                let task = unsafe { *gate.task.get() };
+                if let Some(task) = task
+                    && let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take_items(task, &mut scratch)))
+                {
+                    self.next_item.0.store(task.items, Ordering::Relaxed);
+                    lock(&self.panic).get_or_insert(panic);
+                    self.panicked.store(true, Ordering::Relaxed);
+                }
+            }
+            self.leave();
+            seat.inside.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn sleep(&self, seat: &Seat, news: impl Fn() -> bool) {
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        loop {
+            // Said again each time: a wake-up may be for a task that is already done.
+            seat.asleep.store(true, Ordering::SeqCst);
+            if news() {
+                break;
+            }
+            std::thread::park();
+        }
+        seat.asleep.store(false, Ordering::SeqCst);
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn leave(&self) {
+        let word = self.gate.0.word.fetch_sub(1, Ordering::AcqRel);
+        if word & (gate::INSIDE | gate::CALLER_SLEEPS) == 1 | gate::CALLER_SLEEPS {
+            // Left in place: whoever looked in too late leaves after this one, and the caller may be waiting for it.
+            if let Some(caller) = &*lock(&self.caller) {
+                caller.unpark();
+            }
         }
     }
 }
 
-fn worker(shared: &Shared, index: usize) {
-    let mut scratch = Scratch::default();
-    let (gate, announced) = &shared.gate.0;
-    let mut seen = 0;
-    loop {
-        let news = || {
-            let gate = gate.load(Ordering::SeqCst);
-            gate::task(gate) != seen || gate & gate::STOP != 0
-        };
-        if !spin_until(WORKER_SPINS_FOR, news) {
-            let asleep = &shared.asleep.0[index];
-            shared.sleepers.fetch_add(1, Ordering::SeqCst);
-            asleep.store(true, Ordering::SeqCst);
-            while !news() {
-                std::thread::park();
-            }
-            asleep.store(false, Ordering::SeqCst);
-            shared.sleepers.fetch_sub(1, Ordering::SeqCst);
+/// Threads that work together on one kernel at a time.
+pub struct Team {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    rests: Vec<Rest>,
+    /// Workers that rest.
+    resting: usize,
+    scratch: Scratch,
+}
+
+/// A worker's last rest, and what the caller found when it last waited for it.
+#[derive(Clone, Default)]
+struct Rest {
+    until: Option<Instant>,
+    length: Duration,
+    queued_ns: Option<u64>,
+}
+
+impl Team {
+    /// A team of `threads` (at least one) including the caller.
+    ///
+    /// On a machine with several NUMA nodes each worker keeps to the cores of one.
+    pub fn new(threads: usize) -> Self {
+        let threads = threads.clamp(1, gate::INSIDE as usize);
+        let shared = Arc::new(Shared {
+            gate: Apart::default(),
+            next_item: Apart::default(),
+            seats: (1..threads).map(|_| Apart::default()).collect(),
+            sleepers: AtomicUsize::new(0),
+            caller: Mutex::default(),
+            panic: Mutex::default(),
+            panicked: AtomicBool::new(false),
+        });
+        let workers: Vec<_> = cores::places(threads)
+            .skip(1)
+            .enumerate()
+            .map_while(|(index, place)| {
+                let shared = Arc::clone(&shared);
+                // A machine that refuses another thread gets a smaller team, not an error.
+                std::thread::Builder::new()
+                    .name(format!("fathom-team-{}", index + 1))
+                    .spawn(move || {
+                        if let Some(place) = place {
+                            place.take();
+                        }
+                        shared.serve(&shared.seats[index].0);
+                    })
+                    .ok()
+            })
+            .collect();
+        Self {
+            shared,
+            rests: vec![Rest::default(); workers.len()],
+            workers,
+            resting: 0,
+            scratch: Scratch::default(),
         }
-        let before = gate.load(Ordering::Acquire);
-        seen = gate::task(before);
-        if before & gate::STOP != 0 {
+    }
+
+    /// One thread for each physical core this process may use.
+    pub fn with_all_cores() -> Self {
+        Self::new(cores::allowed_cores())
+    }
+
+    /// Threads that take part, the caller included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Calls `work(item, scratch)` once for each item in `0..items`, in no particular order, and returns when all are
+    /// done. A panic in any item is raised again here, after the others have stopped.
+    pub fn run(&mut self, items: usize, work: impl Fn(usize, &mut Scratch) + Sync) {
+        let start = Instant::now();
+        if self.resting > 0 {
+            self.end_rests(start);
+        }
+        if self.workers.len() == self.resting || items <= 1 {
+            for item in 0..items {
+                work(item, &mut self.scratch);
+            }
             return;
         }
-        if before & gate::OPEN == 0 {
-            continue;
+        let erased: &Work<'_> = &work;
+        // SAFETY: only the lifetime is erased. `work` outlives every use of the pointer: this function closes the gate
+        // and waits below until nobody is inside, on the panicking path too, before it returns or unwinds.
+        let erased: &'static Work<'static> = unsafe { std::mem::transmute(erased) };
+        let task = Task { work: erased, items };
+        let shared = &*self.shared;
+        let gate = &shared.gate.0;
+        shared.next_item.0.store(0, Ordering::Relaxed);
+        gate.caller_cpu.store(cores::current_cpu(), Ordering::Relaxed);
+        // SAFETY: the gate is closed and nobody is inside, so nobody else looks at the cell.
+        unsafe { *gate.task.get() = Some(task) };
+        gate.word.fetch_add(gate::TASK | gate::OPEN, Ordering::SeqCst);
+        shared.wake_sleepers(&self.workers);
+        let own = catch_unwind(AssertUnwindSafe(|| {
+            shared.take_items(task, &mut self.scratch);
+        }));
+        if own.is_err() {
+            shared.next_item.0.store(items, Ordering::Relaxed);
         }
-        let before = gate.fetch_add(1, Ordering::AcqRel);
-        seen = gate::task(before);
-        if before & gate::OPEN != 0 {
-            // SAFETY: inside the open gate, so the caller wrote the task before and does not touch it now.
-            let task = unsafe { *announced.get() };
-            if let Some(task) = task
-                && let Err(panic) = catch_unwind(AssertUnwindSafe(|| shared.take_items(task, &mut scratch)))
-            {
-                shared.next_item.0.store(task.items, Ordering::Relaxed);
-                lock(&shared.panic).get_or_insert(panic);
-                shared.panicked.store(true, Ordering::Relaxed);
+        if gate.word.fetch_and(!gate::OPEN, Ordering::AcqRel) & gate::INSIDE != 0
+            && !spin_until(CALLER_SPINS_FOR, || shared.nobody_inside())
+        {
+            self.sleep_until_nobody_is_inside(start.elapsed());
+        }
+        if let Err(panic) = own {
+            resume_unwind(panic);
+        }
+        if self.shared.panicked.swap(false, Ordering::Relaxed)
+            && let Some(panic) = lock(&self.shared.panic).take()
+        {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Waits for workers that have taken long already, the task as a whole `so_far`. If they had no processor, and the
+    /// wait costs more than half a core brings, they rest.
+    #[cold]
+    fn sleep_until_nobody_is_inside(&mut self, so_far: Duration) {
+        let (shared, closed) = (&*self.shared, Instant::now());
+        *lock(&shared.caller) = Some(std::thread::current());
+        shared.gate.0.word.fetch_or(gate::CALLER_SLEEPS, Ordering::AcqRel);
+        let mut asked = None;
+        while !shared.nobody_inside() {
+            let time_left = STALL.saturating_sub(closed.elapsed());
+            if asked.is_some() {
+                std::thread::park();
+            } else if !time_left.is_zero() {
+                std::thread::park_timeout(time_left);
+            } else {
+                asked = Some(Instant::now());
+                for (rest, Apart(seat)) in self.rests.iter_mut().zip(&shared.seats) {
+                    let inside = seat.inside.load(Ordering::Relaxed);
+                    rest.queued_ns = inside.then(|| seat.queued_ns()).flatten();
+                }
             }
         }
-        shared.leave();
+        shared
+            .gate
+            .0
+            .word
+            .fetch_and(!gate::CALLER_SLEEPS, Ordering::AcqRel);
+        let (Some(asked), waited, now) = (asked, closed.elapsed(), Instant::now()) else {
+            return;
+        };
+        if waited < so_far / 2 {
+            return;
+        }
+        for (rest, Apart(seat)) in self.rests.iter_mut().zip(&shared.seats) {
+            let Some((before, after)) = rest.queued_ns.take().zip(seat.queued_ns()) else {
+                continue;
+            };
+            // The account is brought up to date when the worker gets its processor back: all of this wait is in it.
+            if u128::from(after.saturating_sub(before)) < (now - asked).as_nanos() / 2 {
+                continue;
+            }
+            let soon = rest.until.is_some_and(|until| now < until + 2 * rest.length);
+            rest.length = if soon {
+                (2 * rest.length).min(REST_MAX)
+            } else {
+                REST_MIN
+            };
+            rest.until = Some(now + rest.length);
+            seat.resting.store(true, Ordering::Relaxed);
+            self.resting += 1;
+        }
+    }
+
+    fn end_rests(&mut self, now: Instant) {
+        for (rest, Apart(seat)) in self.rests.iter().zip(&self.shared.seats) {
+            if seat.resting.load(Ordering::Relaxed) && rest.until.is_none_or(|until| until <= now) {
+                seat.resting.store(false, Ordering::Relaxed);
+                self.resting -= 1;
+            }
+        }
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.gate.0.word.fetch_or(gate::STOP, Ordering::SeqCst);
+        for Apart(seat) in &self.shared.seats {
+            seat.resting.store(false, Ordering::Relaxed);
+        }
+        self.shared.wake_sleepers(&self.workers);
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has nothing left to tell: `run` already raised it.
+            let _ = worker.join();
+        }
     }
 }
 
