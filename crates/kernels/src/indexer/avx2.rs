@@ -18,11 +18,24 @@ pub(super) fn load(block: &mut KeyBlock, rows: &PackedKeys<'_>) {
     let nibbles = _mm256_set1_epi8(15);
     // SAFETY: the table has sixteen bytes.
     let table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(TABLE.as_ptr().cast()) });
+    let scale_order = _mm256_add_epi32(
+        _mm256_set1_epi32(i32::from_le_bytes(rows.scale_order())),
+        _mm256_broadcastsi128_si256(_mm_set_epi32(0x0C0C_0C0C, 0x0808_0808, 0x0404_0404, 0)),
+    );
+    let ends = rows.as_ptr().wrapping_add(rows.stride() - 4);
     block.irregular = 0;
     for first in (0..KEYS).step_by(LANES) {
-        let exponents: [u32; LANES] = std::array::from_fn(|lane| rows.exponents(first + lane));
+        let exponents: [u32; LANES] = std::array::from_fn(|lane| {
+            // SAFETY: the last four bytes of one of the rows.
+            unsafe {
+                ends.add((first + lane) * rows.stride())
+                    .cast::<u32>()
+                    .read_unaligned()
+            }
+        });
         // SAFETY: the array has eight words.
         let exponents = unsafe { _mm256_loadu_si256(exponents.as_ptr().cast()) };
+        let exponents = _mm256_shuffle_epi8(exponents, scale_order);
         let turned = _mm256_or_si256(
             _mm256_slli_epi32::<8>(exponents),
             _mm256_srli_epi32::<24>(exponents),
@@ -73,11 +86,12 @@ pub(super) fn load(block: &mut KeyBlock, rows: &PackedKeys<'_>) {
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 fn transposed(rows: &PackedKeys<'_>, first: usize, group: usize) -> [__m256i; 4] {
+    let codes = rows.as_ptr().wrapping_add(first * rows.stride() + 16 * group);
     // Register i has keys i and i + 4.
     let mut keys = [_mm256_setzero_si256(); 4];
     for (i, keys) in keys.iter_mut().enumerate() {
-        // SAFETY: a group has sixteen bytes.
-        let load = |key: usize| unsafe { _mm_loadu_si128(rows.group(first + key, group).as_ptr().cast()) };
+        // SAFETY: sixteen bytes of codes of one of the rows.
+        let load = |key: usize| unsafe { _mm_loadu_si128(codes.add(key * rows.stride()).cast()) };
         *keys = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(i)), load(i + 4));
     }
     let low = [

@@ -18,12 +18,25 @@ pub(super) fn load(block: &mut KeyBlock, rows: &PackedKeys<'_>) {
     let nibbles = _mm512_set1_epi8(15);
     // SAFETY: the table has sixteen bytes.
     let table = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(TABLE.as_ptr().cast()) });
+    let scale_order = _mm512_add_epi32(
+        _mm512_set1_epi32(i32::from_le_bytes(rows.scale_order())),
+        _mm512_broadcast_i32x4(_mm_set_epi32(0x0C0C_0C0C, 0x0808_0808, 0x0404_0404, 0)),
+    );
+    let ends = rows.as_ptr().wrapping_add(rows.stride() - 4);
     block.irregular = 0;
     for part in 0..PARTS {
         let first = part * LANES;
-        let exponents: [u32; LANES] = std::array::from_fn(|lane| rows.exponents(first + lane));
+        let exponents: [u32; LANES] = std::array::from_fn(|lane| {
+            // SAFETY: the last four bytes of one of the rows.
+            unsafe {
+                ends.add((first + lane) * rows.stride())
+                    .cast::<u32>()
+                    .read_unaligned()
+            }
+        });
         // SAFETY: the array has sixteen words.
         let exponents = unsafe { _mm512_loadu_si512(exponents.as_ptr().cast()) };
+        let exponents = _mm512_shuffle_epi8(exponents, scale_order);
         let lowest = _mm512_min_epu8(exponents, _mm512_rol_epi32::<8>(exponents));
         let lowest = _mm512_min_epu8(lowest, _mm512_rol_epi32::<16>(lowest));
         let mut shifts = _mm512_sub_epi8(exponents, lowest);
@@ -65,11 +78,12 @@ pub(super) fn load(block: &mut KeyBlock, rows: &PackedKeys<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[inline]
 fn transposed(rows: &PackedKeys<'_>, first: usize, group: usize) -> [__m512i; 4] {
+    let codes = rows.as_ptr().wrapping_add(first * rows.stride() + 16 * group);
     // Register i has keys i, i + 4, i + 8 and i + 12.
     let mut keys = [_mm512_setzero_si512(); 4];
     for (i, keys) in keys.iter_mut().enumerate() {
-        // SAFETY: a group has sixteen bytes.
-        let load = |key: usize| unsafe { _mm_loadu_si128(rows.group(first + key, group).as_ptr().cast()) };
+        // SAFETY: sixteen bytes of codes of one of the rows.
+        let load = |key: usize| unsafe { _mm_loadu_si128(codes.add(key * rows.stride()).cast()) };
         let four = _mm512_castsi128_si512(load(i));
         let four = _mm512_inserti32x4::<1>(four, load(i + 4));
         let four = _mm512_inserti32x4::<2>(four, load(i + 8));

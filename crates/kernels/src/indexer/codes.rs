@@ -47,6 +47,9 @@ pub(super) const MAX_EXPONENT: u32 = BIAS + 20;
 /// As above, for head weights with their head's power of two, and for their reciprocals.
 const MAX_WEIGHT: f32 = (1u64 << 40) as f32;
 
+/// 1.5 · 2^23: here float32 are the integers.
+const FAR: f32 = 12_582_912.0;
+
 /// The exponent of binary32 and UE8M0 that stands for 1.
 const BIAS: u32 = 127;
 
@@ -127,14 +130,14 @@ impl KeyBlock {
     fn load_scalar(&mut self, rows: &PackedKeys<'_>) {
         self.irregular = 0;
         for key in 0..KEYS {
-            let exponents = rows.exponents(key).to_le_bytes();
+            let (codes, exponents) = rows.key(key);
             let lowest = exponents.into_iter().fold(u8::MAX, u8::min);
             let regular = exponents.iter().all(|e| e - lowest <= MAX_SHIFT)
                 && (MIN_EXPONENT..=MAX_EXPONENT).contains(&(lowest as u32));
             self.irregular |= (!regular as u64) << key;
             // Integers are twice the E2M1 values.
             self.scales[key] = power((lowest as u32).max(1) - 1);
-            for (word, codes) in rows.codes(key).chunks_exact(4).enumerate() {
+            for (word, codes) in codes.chunks_exact(4).enumerate() {
                 let shift = (exponents[word / 4] - lowest).min(MAX_SHIFT);
                 let integers = |high: u32| {
                     u32::from_le_bytes(std::array::from_fn(|i| {
@@ -162,36 +165,35 @@ impl<'a> PackedKeys<'a> {
         Self { bytes, width }
     }
 
-    /// Groups of 32 elements, sixteen bytes each; four at most.
+    /// [`KEYS`] rows of [`Self::stride`] bytes.
+    pub(super) fn as_ptr(&self) -> *const u8 {
+        self.bytes.as_ptr()
+    }
+
+    /// Bytes of a row: [`Self::groups`] times sixteen of codes, and as many of scales as there are groups.
+    pub(super) fn stride(&self) -> usize {
+        self.width / 2 + self.groups()
+    }
+
+    /// Groups of 32 elements, one to four.
     pub(super) fn groups(&self) -> usize {
         self.width / GROUP
     }
 
-    fn row(&self, key: usize) -> &'a [u8] {
-        let stride = self.width / 2 + self.groups();
-        &self.bytes[key * stride..][..stride]
+    /// Which of a row's last four bytes is each group's scale; what is missing from four groups repeats the last.
+    pub(super) fn scale_order(&self) -> [u8; 4] {
+        let first = 4 - self.groups() as u8;
+        [0, 1, 2, 3].map(|group| (first + group).min(3))
     }
 
-    /// The sixteen bytes of one group of a key.
-    #[inline(always)]
-    pub(super) fn group(&self, key: usize, group: usize) -> &'a [u8; GROUP / 2] {
-        &self.codes(key).as_chunks().0[group]
-    }
-
-    fn codes(&self, key: usize) -> &'a [u8] {
-        &self.row(key)[..self.width / 2]
-    }
-
-    /// The scale bytes of a key's groups, the first in the low byte. What is missing from four repeats the others.
-    #[inline(always)]
-    pub(super) fn exponents(&self, key: usize) -> u32 {
-        let scales = &self.row(key)[self.width / 2..];
-        u32::from_le_bytes(match *scales {
-            [a, b, c, d] => [a, b, c, d],
-            [a, b, c] => [a, b, c, c],
-            [a, b] => [a, b, b, b],
-            _ => [scales[0]; 4],
-        })
+    /// A key's codes, and its groups' scale bytes.
+    fn key(&self, key: usize) -> (&'a [u8], [u8; 4]) {
+        let row = &self.bytes[key * self.stride()..][..self.stride()];
+        let last = &row[row.len() - 4..];
+        (
+            &row[..self.width / 2],
+            self.scale_order().map(|i| last[i as usize]),
+        )
     }
 }
 
@@ -265,13 +267,19 @@ impl Query {
         carry: f32,
         weight: f32,
     ) -> bool {
-        let mut codes = [0i8; MAX_WIDTH];
+        let (mut codes, mut sum) = ([0; MAX_WIDTH], 0);
         let per_unit = power(2 * BIAS - unit);
-        let mut sum = 0;
         for (code, &x) in codes.iter_mut().zip(head) {
-            let integer = if belong(x) { (x * per_unit) as i32 } else { 0 };
+            let x = if belong(x) { x * per_unit } else { 0.0 };
+            // Far from zero, an integer's bits are its float's; a cast would not be vectorised.
+            let integer = (x + FAR).to_bits() as i32 - FAR.to_bits() as i32;
             sum += integer;
-            *code = integer as i8;
+            *code = integer as u8;
+        }
+        let mut words = [[0; 2]; MAX_WORDS / 2];
+        for (words, codes) in words.iter_mut().zip(codes.as_chunks::<8>().0) {
+            let codes = u64::from_le_bytes(*codes);
+            *words = [even_bytes(codes), even_bytes(codes >> 8)];
         }
         let at = self.rows % ROWS;
         if at == 0 {
@@ -281,15 +289,8 @@ impl Query {
         let Some(tile) = self.tiles.last_mut() else {
             return false;
         };
-        for (words, codes) in tile
-            .codes
-            .as_chunks_mut::<2>()
-            .0
-            .iter_mut()
-            .zip(codes.as_chunks::<8>().0)
-        {
-            let word = |odd: usize| u32::from_le_bytes(std::array::from_fn(|i| codes[2 * i + odd] as u8));
-            (words[0][at], words[1][at]) = (word(0), word(1));
+        for (to, word) in tile.codes.iter_mut().zip(words.as_flattened()) {
+            to[at] = *word;
         }
         tile.initial[at] = -OFFSET * sum;
         (tile.carry[at], tile.weights[at]) = (carry, weight);
@@ -322,15 +323,27 @@ impl Query {
     }
 }
 
+/// Every other byte, the lowest first.
+#[inline(always)]
+fn even_bytes(x: u64) -> u32 {
+    let x = x & 0x00FF_00FF_00FF_00FF;
+    let x = (x | x >> 8) & 0x0000_FFFF_0000_FFFF;
+    (x | x >> 16) as u32
+}
+
 multiversion! {
     fn set_query = set_query_body(query: &mut Query, q: &[f32], weights: &[f32], width: usize) -> bool
 }
 
 #[inline(always)]
 fn set_query_body(query: &mut Query, q: &[f32], weights: &[f32], width: usize) -> bool {
-    q.chunks_exact(width)
-        .zip(weights)
-        .all(|(head, &weight)| query.push_head(head, weight))
+    // A loop, since an adaptor's closure would not be compiled for the instruction set.
+    for (head, &weight) in q.chunks_exact(width).zip(weights) {
+        if !query.push_head(head, weight) {
+            return false;
+        }
+    }
+    true
 }
 
 /// The range of a head's elements.
@@ -345,19 +358,20 @@ impl Range {
     /// E2M1 values are.
     #[inline(always)]
     fn of(head: &[f32], floor: f32) -> Option<Self> {
-        let (mut unit, mut largest, mut whole) = (u32::MAX, 0.0f32, true);
+        // On bit patterns, which order as magnitudes do, and without branches: this is vectorised.
+        let (mut unit, mut largest, mut finer) = (u32::MAX, 0, 0);
         for x in head {
-            let magnitude = f32::from_bits(x.to_bits() & (u32::MAX >> 1));
-            let (exponent, fraction) = (magnitude.to_bits() >> 23, magnitude.to_bits() & 0x7F_FFFF);
-            let counts = magnitude > floor || magnitude.is_nan();
-            let own = exponent.wrapping_sub((fraction != 0) as u32);
-            let on_grid = (fraction == 0 || fraction == 1 << 22) && (2..255).contains(&exponent);
-            whole &= on_grid || !counts;
+            let bits = x.to_bits() & (u32::MAX >> 1);
+            let counts = bits > floor.to_bits();
+            // Of three times a power of two, 1.5 in binary, the unit is one less than the exponent says.
+            let own = bits.saturating_sub((bits & (1 << 22)) << 1) >> 23;
             unit = unit.min(if counts { own } else { u32::MAX });
-            largest = if counts { largest.max(magnitude) } else { largest };
+            largest = largest.max(if counts { bits } else { 0 });
+            finer |= if counts { bits & ((1 << 22) - 1) } else { 0 };
         }
         let unit = if unit == u32::MAX { BIAS } else { unit };
-        whole.then_some(Self { unit, largest })
+        let largest = f32::from_bits(largest);
+        (finer == 0 && unit > 0 && largest < f32::INFINITY).then_some(Self { unit, largest })
     }
 
     fn fits(&self) -> bool {

@@ -2,11 +2,14 @@
 
 use crate::isa::multiversion;
 
-/// Scores looked at together: a run with nothing above the bound costs one comparison a lane.
-const RUN: usize = 64;
+/// Scores looked at together: a run below the bound is passed over with vector comparisons.
+const RUN: usize = 32;
 
-/// Lanes of the bound's maxima.
-const LANES: usize = 16;
+/// Maxima for the bound. With four for each choice, some 15 % more scores reach the bound than are chosen.
+const MAXIMA_PER_CHOICE: usize = 4;
+
+/// Scores kept before the lesser ones are dropped: few times, whatever the order they come in.
+const CANDIDATES_PER_CHOICE: usize = 4;
 
 /// Writes the indices of the `chosen.len()` largest of `scores` to `chosen`, ascending, in linear time. Equal scores (−0
 /// equals +0) go to the smaller index; NaN is the smallest. `memory` is reused from call to call and holds a small
@@ -21,9 +24,6 @@ pub fn select(scores: &[f32], memory: &mut Vec<u32>, chosen: &mut [u32]) {
         chosen.len(),
         scores.len()
     );
-    if chosen.is_empty() {
-        return;
-    }
     select_with(crate::isa::detected(), scores, memory, chosen);
 }
 
@@ -34,10 +34,11 @@ multiversion! {
 #[inline(always)]
 fn select_body(scores: &[f32], memory: &mut Vec<u32>, chosen: &mut [u32]) {
     let k = chosen.len();
-    // Each maximum is of `fold` scores, and there are 4 k to 8 k of them.
-    let fold = (scores.len() / (4 * k)).max(1);
-    let maxima = scores.len().div_ceil(LANES * fold) * LANES;
-    let capacity = 4 * k + 4 * RUN;
+    if k == 0 {
+        return;
+    }
+    let maxima = scores.len().min(MAXIMA_PER_CHOICE * k);
+    let capacity = CANDIDATES_PER_CHOICE * k + RUN;
     let needed = maxima.max(2 * capacity);
     if memory.len() < needed {
         memory.resize(needed.next_power_of_two(), 0);
@@ -45,15 +46,19 @@ fn select_body(scores: &[f32], memory: &mut Vec<u32>, chosen: &mut [u32]) {
 
     // The k-th largest maximum has k scores at or above it, so the k-th largest score is not below it.
     let maxima = &mut memory[..maxima];
-    for (scores, maxima) in scores.chunks(LANES * fold).zip(maxima.as_chunks_mut::<LANES>().0) {
-        *maxima = lane_maxima(scores);
+    maxima.fill(0);
+    for scores in scores.chunks(maxima.len()) {
+        for (max, &score) in maxima.iter_mut().zip(scores) {
+            *max = rank(score).max(*max);
+        }
     }
     let mut floor = kth_largest(maxima, k);
 
     let (ranks, indices) = memory[..2 * capacity].split_at_mut(capacity);
     let mut kept = 0;
     for (run, scores) in scores.chunks(RUN).enumerate() {
-        if lane_maxima(scores).into_iter().fold(0, u32::max) < floor {
+        let mut left = above(scores, floor);
+        if left == 0 {
             continue;
         }
         if kept + RUN > capacity {
@@ -61,14 +66,24 @@ fn select_body(scores: &[f32], memory: &mut Vec<u32>, chosen: &mut [u32]) {
             floor = keep_largest(&mut ranks[..kept], &mut indices[..kept], k) + 1;
             kept = k;
         }
-        for (i, &score) in scores.iter().enumerate() {
-            ranks[kept] = rank(score);
+        while left != 0 {
+            let i = left.trailing_zeros() as usize;
+            left &= left - 1;
+            ranks[kept] = rank(scores[i]);
             indices[kept] = (run * RUN + i) as u32;
-            kept += (rank(score) >= floor) as usize;
+            kept += 1;
         }
     }
     keep_largest(&mut ranks[..kept], &mut indices[..kept], k);
     chosen.copy_from_slice(&indices[..k]);
+}
+
+/// A bit for each score of a run whose rank is not below `floor`.
+#[inline(always)]
+fn above(scores: &[f32], floor: u32) -> u32 {
+    let bit = |(i, &score): (usize, &f32)| ((rank(score) >= floor) as u32) << i;
+    // No early way out: that would keep this from being vectorised.
+    scores.iter().enumerate().map(bit).fold(0, |mask, bit| mask | bit)
 }
 
 /// An integer that orders as the score does: 0 for NaN, the same for both zeros.
@@ -82,22 +97,6 @@ fn rank(score: f32) -> u32 {
     } else {
         bits ^ (sign | 1 << 31)
     }
-}
-
-/// The largest rank of each lane.
-#[inline(always)]
-fn lane_maxima(scores: &[f32]) -> [u32; LANES] {
-    let mut maxima = [0; LANES];
-    let (whole, rest) = scores.as_chunks::<LANES>();
-    for scores in whole {
-        for (max, &score) in maxima.iter_mut().zip(scores) {
-            *max = rank(score).max(*max);
-        }
-    }
-    for (max, &score) in maxima.iter_mut().zip(rest) {
-        *max = rank(score).max(*max);
-    }
-    maxima
 }
 
 /// The `k`-th largest of `ranks`, bit by bit from the top: 32 counts, which need no order and no branches.
