@@ -98,8 +98,7 @@ impl RowFormat {
                 }
             }
             Self::Kv { nope, rope } => {
-                let (codes, rest) = bytes.split_at(nope);
-                let (rotated, scales) = rest.split_at(2 * rope);
+                let (codes, rotated, scales) = kv_parts(nope, rope, bytes);
                 let blocks = out[..nope].chunks_mut(KV_BLOCK).zip(codes.chunks(KV_BLOCK));
                 for ((x, codes), &scale) in blocks.zip(scales) {
                     matmul::decode_e4m3(isa, codes, ue8m0::value(scale), x);
@@ -120,6 +119,13 @@ impl RowFormat {
             }
         }
     }
+}
+
+/// E4M3 codes, BF16 values and scales of a packed KV entry.
+pub(crate) fn kv_parts(nope: usize, rope: usize, row: &[u8]) -> (&[u8], &[u8], &[u8]) {
+    let (codes, rest) = row.split_at(nope);
+    let (rotated, scales) = rest.split_at(2 * rope);
+    (codes, rotated, scales)
 }
 
 /// Rows in one block of memory. Growth then costs an allocation every so many rows and never moves what is there, and
@@ -184,6 +190,11 @@ impl RowStore {
         assert!(index < self.len, "row {index} of {}", self.len);
         let bytes = self.format.bytes();
         &self.blocks[index / BLOCK_ROWS][index % BLOCK_ROWS * bytes..][..bytes]
+    }
+
+    /// Asks for row `index` to be brought into the cache.
+    pub(crate) fn prefetch(&self, index: usize) {
+        matmul::prefetch(self.packed(index));
     }
 
     /// Appends a row that is packed already.

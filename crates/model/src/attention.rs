@@ -1,7 +1,7 @@
 //! The attention sublayer: queries, window rows, compressed rows, core attention and the grouped output projection
 //! (spec §5.4), and what it leaves in the state (spec §6.2, §6.4).
 
-use fathom_kernels::attention::{Attention, Compressed};
+use fathom_kernels::attention::{Arithmetic, Attention, Compressed};
 use fathom_kernels::indexer::Indexer;
 use fathom_kernels::matmul::{Product, multiply};
 use fathom_kernels::norm::rms_norm;
@@ -81,9 +81,13 @@ impl Step<'_> {
                 chosen: weights.indexer.is_some().then_some((&*buffers.chosen, stride)),
             }),
             sinks: &weights.sinks,
-            round: self.round,
+            arithmetic: if self.packs {
+                Arithmetic::Bf16 { round: self.round }
+            } else {
+                Arithmetic::Float32
+            },
         };
-        attention.attend(self.team, &mut buffers.unpacked, result);
+        attention.attend(self.team, &mut buffers.workspace, result);
         rotate(
             self.team,
             result,

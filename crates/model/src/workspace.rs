@@ -1,6 +1,7 @@
 //! The memory a step needs, allocated once.
 
 use fathom_checkpoint::Attention;
+use fathom_kernels::attention::Workspace as AttentionWorkspace;
 use fathom_kernels::indexer::Workspace as IndexerWorkspace;
 use fathom_kernels::rope::RotationTable;
 
@@ -47,7 +48,7 @@ pub(crate) struct AttentionBuffers {
     pub(crate) index_weights: Vec<f32>,
     pub(crate) index_scores: IndexerWorkspace,
     pub(crate) chosen: Vec<u32>,
-    pub(crate) unpacked: Vec<f32>,
+    pub(crate) workspace: AttentionWorkspace,
 }
 
 pub(crate) struct ExpertBuffers {
@@ -137,7 +138,7 @@ impl Model {
                 index_weights: floats(t * c.index_n_heads),
                 index_scores: IndexerWorkspace::default(),
                 chosen: Vec::new(),
-                unpacked: Vec::new(),
+                workspace: AttentionWorkspace::default(),
             },
             experts: ExpertBuffers {
                 scores: floats(t * c.n_routed_experts),

@@ -197,7 +197,7 @@ fn multiply_tile(isa: Isa, product: &Product<'_>, first: usize, rows: usize, wei
 
 /// Asks for `bytes` to be brought into the first-level cache.
 #[inline]
-fn prefetch(bytes: &[u8]) {
+pub(crate) fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     for line in bytes.chunks(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
