@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// Every command, by what it is for.
 const GROUPS: [(&str, &[&str]); 2] = [
     ("Use a model", &["chat", "run", "serve"]),
-    ("Examine a model", &["inspect", "plan", "logits"]),
+    ("Examine a model", &["inspect", "plan", "bench", "logits"]),
 ];
 
 const EXAMPLES: &str = "\

@@ -32,7 +32,7 @@ const DEFAULT_GENERATION_CONFIG: &[u8] = default_model!("generation_config.json"
 pub(crate) const DEFAULT_CHUNK: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 
 /// Options of every command that runs a model.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ModelOptions {
     /// Directory of a DeepSeek-V4 checkpoint; without it, the small built-in model runs
     #[arg(long, value_name = "DIR", help_heading = "Model")]
@@ -69,19 +69,26 @@ pub(crate) struct LoadedModel {
     pub(crate) sampling: Params,
 }
 
+/// A checkpoint and what the options say about running it.
+pub(crate) struct OpenedModel {
+    pub(crate) checkpoint: Checkpoint,
+    /// Name for people and for the server's model list.
+    pub(crate) name: String,
+    pub(crate) numerics: Numerics,
+    generation_config: GenerationConfig,
+}
+
 impl ModelOptions {
     /// Loads the model.
     pub(crate) fn load(&self) -> anyhow::Result<LoadedModel> {
-        let (checkpoint, generation_config) = match &self.model {
-            Some(dir) => self.open(dir)?,
-            None => self.open_built_in()?,
-        };
-        let name = self.name(&checkpoint);
+        let OpenedModel {
+            checkpoint,
+            name,
+            numerics,
+            generation_config,
+        } = self.open()?;
         let options = EngineOptions {
-            numerics: self.numerics.unwrap_or(match checkpoint.profile().kv_packing {
-                KvPacking::Fp8 => Numerics::Reference,
-                KvPacking::Bf16 => Numerics::Exact,
-            }),
+            numerics,
             threads: self.threads.map(usize::from),
             chunk_tokens: self.chunk.into(),
             ignore_memory: self.ignore_memory,
@@ -94,7 +101,25 @@ impl ModelOptions {
         })
     }
 
-    fn open(&self, dir: &Path) -> anyhow::Result<(Checkpoint, GenerationConfig)> {
+    /// Opens the checkpoint without loading anything.
+    pub(crate) fn open(&self) -> anyhow::Result<OpenedModel> {
+        let (checkpoint, generation_config) = match &self.model {
+            Some(dir) => self.open_directory(dir)?,
+            None => self.open_built_in()?,
+        };
+        let numerics = self.numerics.unwrap_or(match checkpoint.profile().kv_packing {
+            KvPacking::Fp8 => Numerics::Reference,
+            KvPacking::Bf16 => Numerics::Exact,
+        });
+        Ok(OpenedModel {
+            name: self.name(&checkpoint),
+            checkpoint,
+            numerics,
+            generation_config,
+        })
+    }
+
+    fn open_directory(&self, dir: &Path) -> anyhow::Result<(Checkpoint, GenerationConfig)> {
         let options = OpenOptions {
             profile: self.profile,
         };

@@ -3,7 +3,6 @@
 //! Raw little-endian files on both sides: `i32` token ids in, `f32` logits `[ids, vocab_size]` out, row after row. This
 //! interface is stable; outside checks rely on it. No tokenizer is needed.
 
-use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use fathom_model::{Model, Numerics, Want};
 use tempfile::NamedTempFile;
 
 use crate::model_source::DEFAULT_CHUNK;
+use crate::output;
 
 /// Arguments of `fathom logits`.
 #[derive(clap::Args)]
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     )
     .with_context(|| format!("cannot open the checkpoint in {}", args.dir.display()))?;
     let ids = read_ids(&args.ids, checkpoint.config())?;
-    let out = create_beside(&args.out)?;
+    let out = output::create_beside(&args.out)?;
     if !args.ignore_memory {
         memory::check_weights(&checkpoint)?;
     }
@@ -135,39 +135,4 @@ fn read_ids(path: &Path, config: &Config) -> anyhow::Result<Vec<u32>> {
         }
     }
     Ok(ids)
-}
-
-/// A file in the directory of `path`, to be renamed once it is complete: nobody ever sees half a result.
-fn create_beside(path: &Path) -> anyhow::Result<NamedTempFile<File>> {
-    if let Ok(metadata) = std::fs::metadata(path) {
-        ensure!(
-            metadata.is_file(),
-            "{} exists and is no ordinary file; choose another output",
-            path.display()
-        );
-    }
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    ensure!(
-        parent.is_dir(),
-        "cannot write {}: {} is no directory. Create it first",
-        path.display(),
-        parent.display()
-    );
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".fathom-logits-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // What any new file gets, before the user's mask; temporary files are private otherwise.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(parent).with_context(|| {
-        format!(
-            "cannot write to {}, the directory of the output file",
-            parent.display()
-        )
-    })
 }

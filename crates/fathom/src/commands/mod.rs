@@ -1,5 +1,6 @@
 //! The subcommands. Each file holds one: its arguments, its work and its output.
 
+mod bench;
 mod chat;
 mod inspect;
 mod logits;
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Inspect(inspect::Args),
     /// Show what a model needs, and what this machine can do with it
     Plan(plan::Args),
+    /// Measure a model's speed against the limits of this machine
+    Bench(bench::Args),
 }
 
 /// Runs one subcommand. An error is printed once, to standard error, with everything that led to it.
@@ -41,6 +44,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
             Command::Logits(args) => logits::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Plan(args) => plan::run(&args),
+            Command::Bench(args) => bench::run(&args),
         });
     outcome.unwrap_or_else(|error| {
         // Whoever read our output has gone, as `| head` does: nothing is wrong.

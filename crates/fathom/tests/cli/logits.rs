@@ -144,7 +144,7 @@ fn an_output_that_cannot_be_written_is_refused_before_any_work() {
 fn wrong_usage_is_told_apart_from_failure() {
     for args in [
         &["logits"][..],
-        &["logits", "x", "--ids", "a", "--out", "b", "--numerics", "fast"],
+        &["logits", "x", "--ids", "a", "--out", "b", "--numerics", "quick"],
     ] {
         let output = command(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
