@@ -30,9 +30,9 @@ const CASES: [Case; 8] = [
     Case::new("decode, heavy at 128 K", 131_072, 1, Some(128), false),
     Case::new("decode, heavy at 1 M", 1 << 20, 1, Some(128), false),
     Case::new("decode of 4, sparse at 32 K", 32_768, 4, Some(4), true),
-    Case::new("prefill 512, window only", 4096, 512, None, false),
-    Case::new("prefill 512, sparse at 32 K", 32_768, 512, Some(4), true),
-    Case::new("prefill 512, heavy at 128 K", 131_072, 512, Some(128), false),
+    Case::new("prefill of 64, window only", 4096, 64, None, false),
+    Case::new("prefill of 64, sparse at 32 K", 32_768, 64, Some(4), true),
+    Case::new("prefill of 64, heavy at 128 K", 131_072, 64, Some(128), false),
 ];
 
 impl Case {
@@ -123,11 +123,15 @@ fn main() {
     let q = noise(most * HEADS * WIDTH, &mut 2);
     let window_rows = noise((most + WINDOW) * WIDTH, &mut 3);
     let mut store = RowStore::new(RowFormat::Kv { nope: 448, rope: 64 });
+    let only = std::env::args().nth(1).filter(|arg| arg != "--bench");
     for threads in [1, Team::with_all_cores().threads()] {
         let mut team = Team::new(threads);
         let peak = bf16_flops_per_s(&mut team);
         println!("{threads} thread(s), peak {:.1} GFLOP/s", peak / 1e9);
-        for case in &CASES {
+        for case in CASES
+            .iter()
+            .filter(|case| only.as_ref().is_none_or(|only| case.name.contains(&**only)))
+        {
             case.run(&mut team, &mut store, &q, &window_rows, peak);
         }
     }

@@ -81,9 +81,11 @@ pub(crate) fn exp(x: f32) -> f32 {
     p = p.mul_add(r, 1.666_666_5e-1);
     p = p.mul_add(r, 0.5);
     let y = (p * r).mul_add(r, r) + 1.0;
-    // 2^n in two factors, so that results near the ends of the range neither overflow nor flush early.
-    let half = (n as i32) >> 1;
-    let rest = n as i32 - half;
+    // 2^n in two factors, so that results near the ends of the range neither overflow nor flush early. The integer is
+    // taken from the low bits: a conversion saturates in Rust, which compilers do one lane at a time.
+    let n = (shifted.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
+    let half = n >> 1;
+    let rest = n - half;
     let power = |k: i32| f32::from_bits(((k + 127) as u32) << 23);
     let value = y * power(half) * power(rest);
     if x.is_nan() {

@@ -12,7 +12,7 @@ use super::rows::{TILE, query_panel, round_row, row_pairs, unpack_row, write_val
 use super::softmax::{Span, numerators};
 use super::tiles::{Operands, add_products};
 use crate::formats::bf16;
-use crate::isa::Isa;
+use crate::isa::{Isa, multiversion};
 use crate::lanes::LANES;
 use crate::rows::{RowFormat, RowStore};
 use crate::scratch::Scratch;
@@ -225,10 +225,7 @@ impl<'a> Kernel<'a> {
             let reciprocal = f32::from_bits(reciprocal);
             // SAFETY: each head's tile belongs to one call.
             let out = unsafe { out.part(head * width + tile * TILE, dimensions) };
-            for (out, &sum) in out.iter_mut().zip(sums) {
-                let x = f32::from_bits(sum) * reciprocal;
-                *out = if self.round { bf16::round(x) } else { x };
-            }
+            finish(self.isa, sums, reciprocal, self.round, out);
         }
     }
 
@@ -420,5 +417,18 @@ impl<'a> Kernel<'a> {
     /// Length of the values of `slots` rows.
     fn values_len(&self, slots: usize) -> usize {
         self.tiles * slots / 2 * TILE
+    }
+}
+
+multiversion! {
+    /// Results from sums, the bits of float32, and one over their denominator.
+    fn finish = finish_body(sums: &[u32], reciprocal: f32, round: bool, out: &mut [f32])
+}
+
+#[inline(always)]
+fn finish_body(sums: &[u32], reciprocal: f32, round: bool, out: &mut [f32]) {
+    for (out, &sum) in out.iter_mut().zip(sums) {
+        let x = f32::from_bits(sum) * reciprocal;
+        *out = if round { bf16::round(x) } else { x };
     }
 }

@@ -20,9 +20,20 @@ pub(super) fn row_pairs(width: usize) -> usize {
     width.next_multiple_of(LANES) / 2
 }
 
+/// A float32 row as a key row. `out` is [`row_pairs`] long.
+pub(super) fn round_row(isa: Isa, row: &[f32], out: &mut [u32]) {
+    #[cfg(target_arch = "x86_64")]
+    if bf16_dot::in_hardware(isa) && row.len().is_multiple_of(2 * LANES) {
+        // SAFETY: the line above found the features.
+        unsafe { avx512::round_row(row, out) };
+        return;
+    }
+    round_row_portable(isa, row, out);
+}
+
 multiversion! {
-    /// A float32 row as a key row. `out` is [`row_pairs`] long.
-    pub(super) fn round_row = round_row_body(row: &[f32], out: &mut [u32])
+    /// The scalar twin of the vector kernel, compiled for each instruction set.
+    fn round_row_portable = round_row_body(row: &[f32], out: &mut [u32])
 }
 
 #[inline(always)]
@@ -177,6 +188,15 @@ mod avx512 {
             flush(std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(
                 high, low,
             )))
+        }
+    }
+
+    /// See [`super::round_row`]; the row is a whole number of registers wide.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) fn round_row(row: &[f32], out: &mut [u32]) {
+        for (x, out) in row.chunks_exact(DIMENSIONS).zip(out.chunks_exact_mut(LANES)) {
+            // SAFETY: both slices are as long as is read and written.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), operands(x.as_ptr())) };
         }
     }
 
@@ -380,7 +400,11 @@ mod tests {
                 for lane in 0..lanes {
                     let head = (lane < heads).then(|| &q[lane * width..][..width]);
                     let at = |d: usize| head.map_or(0.0, |q| q.get(d).copied().unwrap_or(0.0));
-                    round_row(isa, head.unwrap_or(&[]), &mut keys[..row_pairs(width)]);
+                    round_row(
+                        isa,
+                        head.unwrap_or(&vec![0.0; width]),
+                        &mut keys[..row_pairs(width)],
+                    );
                     for i in 0..row_pairs(width) {
                         let expected = pair(operand(at(2 * i)), operand(at(2 * i + 1)));
                         assert_eq!((panel[i * lanes + lane], keys[i]), (expected, expected));
