@@ -2,8 +2,8 @@
 
 use crate::formats::bf16;
 use crate::isa::{self, multiversion};
-use crate::lanes::{exp, sigmoid};
-use crate::team::{Disjoint, Team, for_each_row};
+use crate::lanes::{self, exp, log1p, sigmoid};
+use crate::team::{Disjoint, Team, for_each_piece};
 
 /// Where a layer's expert ids come from.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ impl Router<'_> {
         assert_eq!((ids.len(), weights.len()), (rows * k, rows * k));
         assert!(k <= experts);
         let (logits, ids, weights) = (Disjoint::new(logits), Disjoint::new(ids), Disjoint::new(weights));
-        team.run(rows, |row, _| {
+        team.run(rows, |row, scratch| {
             // SAFETY: each item owns its row of the three.
             let (scores, ids, weights) = unsafe {
                 (
@@ -55,7 +55,10 @@ impl Router<'_> {
             };
             root_softplus(isa, scores);
             match self.selection {
-                Selection::Biased(bias) => select(scores, bias, ids),
+                Selection::Biased(bias) => {
+                    let [values] = scratch.floats([experts]);
+                    select(isa, scores, bias, values, ids);
+                }
                 Selection::Given(given) => ids.copy_from_slice(&given[row * k..][..k]),
             }
             ids.sort_unstable();
@@ -77,24 +80,28 @@ multiversion! {
 #[inline(always)]
 fn root_softplus_body(x: &mut [f32]) {
     for x in x {
-        let softplus = if *x > 20.0 { *x } else { libm::log1pf(exp(*x)) };
+        let softplus = if *x > 20.0 { *x } else { log1p(exp(*x)) };
         *x = softplus.sqrt();
     }
 }
 
-/// The ids with the largest `score + bias`, by repeated maximum: `k` is small.
-fn select(scores: &[f32], bias: &[f32], ids: &mut [u32]) {
+multiversion! {
+    /// The ids with the largest `score + bias`, by repeated maximum: `k` is small. `values` is memory for the sums.
+    fn select = select_body(scores: &[f32], bias: &[f32], values: &mut [f32], ids: &mut [u32])
+}
+
+#[inline(always)]
+fn select_body(scores: &[f32], bias: &[f32], values: &mut [f32], ids: &mut [u32]) {
+    for ((value, &score), &bias) in values.iter_mut().zip(scores).zip(bias) {
+        // NaN and what is taken lie below everything. The streams' check reports the NaN.
+        let sum = score + bias;
+        *value = if sum > f32::MIN { sum } else { f32::MIN };
+    }
     for taken in 0..ids.len() {
-        let (earlier, rest) = ids.split_at_mut(taken);
-        let mut best: Option<(f32, u32)> = None;
-        for (id, (&score, &bias)) in scores.iter().zip(bias).enumerate() {
-            let (value, id) = (score + bias, id as u32);
-            if best.is_none_or(|(largest, _)| value > largest) && !earlier.contains(&id) {
-                best = Some((value, id));
-            }
-        }
-        // NaN compares false, so without a comparable score the first free id is kept; the streams' check reports it.
-        rest[0] = best.map_or(0, |(_, id)| id);
+        let largest = lanes::max(values);
+        let place = values.iter().position(|&value| value == largest).unwrap_or(0);
+        values[place] = f32::NEG_INFINITY;
+        ids[taken] = place as u32;
     }
 }
 
@@ -111,9 +118,10 @@ pub fn swiglu(
 ) {
     assert_eq!(gate.len(), up.len());
     let isa = isa::detected();
-    for_each_row(team, gate, width, 2, |row, gate, _| {
+    for_each_piece(team, gate, width, 1, |row, from, gate, _| {
         let weight = weights.map_or(1.0, |weights| weights[row]);
-        swiglu_row(isa, gate, &up[row * width..][..width], weight, limit, round);
+        let up = &up[row * width + from..][..gate.len()];
+        swiglu_row(isa, gate, up, weight, limit, round);
     });
 }
 
@@ -149,20 +157,47 @@ pub fn combine(
     let rows = out.len() / width;
     let k = places.len() / rows.max(1);
     assert_eq!(shared.len(), out.len());
-    for_each_row(team, out, width, 2, |row, out, _| {
-        out.fill(0.0);
-        for &place in &places[row * k..][..k] {
-            for (out, &x) in out.iter_mut().zip(&routed[place as usize * width..][..width]) {
-                *out += x;
-            }
-        }
-        for (out, &x) in out.iter_mut().zip(&shared[row * width..][..width]) {
-            *out += x;
-            if round {
-                *out = bf16::round(*out);
-            }
-        }
+    let isa = isa::detected();
+    for_each_piece(team, out, width, 1, |row, from, out, _| {
+        let shared = &shared[row * width + from..][..out.len()];
+        combine_piece(
+            isa,
+            &routed[from..],
+            width,
+            &places[row * k..][..k],
+            shared,
+            round,
+            out,
+        );
     });
+}
+
+multiversion! {
+    /// [`combine`] for some columns of one token; `routed` begins at the first of them.
+    fn combine_piece = combine_piece_body(
+        routed: &[f32], width: usize, places: &[u32], shared: &[f32], round: bool, out: &mut [f32],
+    )
+}
+
+#[inline(always)]
+fn combine_piece_body(
+    routed: &[f32],
+    width: usize,
+    places: &[u32],
+    shared: &[f32],
+    round: bool,
+    out: &mut [f32],
+) {
+    out.fill(0.0);
+    for &place in places {
+        for (out, &x) in out.iter_mut().zip(&routed[place as usize * width..]) {
+            *out += x;
+        }
+    }
+    for (out, &x) in out.iter_mut().zip(shared) {
+        let sum = *out + x;
+        *out = if round { bf16::round(sum) } else { sum };
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +239,12 @@ mod tests {
     #[test]
     fn ties_go_to_the_smaller_id() {
         let (ids, _) = route(Selection::Biased(&[0.0; 4]), 3, &[1.0, 2.0, 1.0, 1.0]);
+        assert_eq!(ids, [0, 1, 2]);
+    }
+
+    #[test]
+    fn without_a_comparable_score_ids_are_still_distinct() {
+        let (ids, _) = route(Selection::Biased(&[f32::NAN; 4]), 3, &[1.0; 4]);
         assert_eq!(ids, [0, 1, 2]);
     }
 

@@ -56,7 +56,7 @@ pub fn read(team: &mut Team, shape: HyperShape, site: &HyperSite, x: &[f32], mix
         let (mix, u) = unsafe { (mix.part(row * mixes, mixes), u.part(row * width, width)) };
         let x = &x[row * full..][..full];
         scale_by_rms(isa, mix, x, shape.norm_eps);
-        weights(mix, shape, site);
+        weights(isa, mix, shape, site);
         blend(isa, u, &mix[..shape.streams], x, shape.round);
     });
 }
@@ -73,15 +73,9 @@ pub fn write(team: &mut Team, shape: HyperShape, mix: &[f32], y: &[f32], x: &mut
     team.run(rows, |row, scratch| {
         // SAFETY: each item owns its row.
         let x = unsafe { streams.part(row * n * width, n * width) };
-        let [before] = scratch.floats([n * width]);
-        before.copy_from_slice(x);
-        let (post, comb) = mix[row * mixes + n..][..n + n * n].split_at(n);
-        let y = &y[row * width..][..width];
-        let mut row_is_finite = true;
-        for (j, stream) in x.chunks_exact_mut(width).enumerate() {
-            row_is_finite &= write_stream(isa, stream, y, post[j], comb, j, before, shape.round);
-        }
-        if !row_is_finite {
+        let [before] = scratch.floats([n * BLOCK]);
+        let mix = &mix[row * mixes + n..][..n + n * n];
+        if !write_row(isa, x, &y[row * width..][..width], mix, before, shape.round) {
             finite.store(false, Ordering::Relaxed);
         }
     });
@@ -132,10 +126,18 @@ multiversion! {
 
 #[inline(always)]
 fn blend_body(out: &mut [f32], weights: &[f32], x: &[f32], round: bool) {
-    out.fill(0.0);
-    for (&weight, x) in weights.iter().zip(x.chunks_exact(out.len())) {
-        for (out, &x) in out.iter_mut().zip(x) {
-            *out = weight.mul_add(x, *out);
+    let width = out.len();
+    if let [w0, w1, w2, w3] = *weights {
+        // The usual number, in one pass.
+        let [x0, x1, x2, x3] = [0, 1, 2, 3].map(|i| &x[i * width..][..width]);
+        for c in 0..width {
+            let sum = w1.mul_add(x1[c], w0.mul_add(x0[c], 0.0));
+            out[c] = w3.mul_add(x3[c], w2.mul_add(x2[c], sum));
+        }
+    } else {
+        out.fill(0.0);
+        for (&weight, x) in weights.iter().zip(x.chunks_exact(width)) {
+            add_scaled(out, weight, x);
         }
     }
     if round {
@@ -143,48 +145,130 @@ fn blend_body(out: &mut [f32], weights: &[f32], x: &[f32], round: bool) {
     }
 }
 
+/// Columns of all streams that [`write`] sets aside at a time: they stay in the first-level cache.
+const BLOCK: usize = 1024;
+
 multiversion! {
-    fn write_stream = write_stream_body(
-        out: &mut [f32], y: &[f32], post: f32, comb: &[f32], j: usize, before: &[f32], round: bool,
-    ) -> bool
+    /// [`write`] for one row: `mix` is post and comb, `before` memory for [`BLOCK`] columns of every stream.
+    fn write_row =
+        write_row_body(x: &mut [f32], y: &[f32], mix: &[f32], before: &mut [f32], round: bool) -> bool
 }
 
 #[inline(always)]
-fn write_stream_body(
-    out: &mut [f32],
-    y: &[f32],
-    post: f32,
-    comb: &[f32],
-    j: usize,
-    before: &[f32],
-    round: bool,
-) -> bool {
-    let width = out.len();
-    let n = before.len() / width;
-    for (out, &y) in out.iter_mut().zip(y) {
-        *out = post * y;
+fn write_row_body(x: &mut [f32], y: &[f32], mix: &[f32], before: &mut [f32], round: bool) -> bool {
+    let width = y.len();
+    let n = x.len() / width;
+    let (post, comb) = mix.split_at(n);
+    let mut finite = Finite::default();
+    if n == 4 {
+        let (a, b) = x.split_at_mut(2 * width);
+        let ((x0, x1), (x2, x3)) = (a.split_at_mut(width), b.split_at_mut(width));
+        write_four(x0, x1, x2, x3, y, post, comb, round, &mut finite);
+        return finite.all();
     }
-    for (i, x) in before.chunks_exact(width).enumerate() {
-        // Transposed: the sum runs over the first index (spec §5.3).
-        let weight = comb[i * n + j];
-        for (out, &x) in out.iter_mut().zip(x) {
-            *out = weight.mul_add(x, *out);
+    for from in (0..width).step_by(BLOCK) {
+        let columns = BLOCK.min(width - from);
+        for (before, x) in before.chunks_exact_mut(BLOCK).zip(x.chunks_exact(width)) {
+            before[..columns].copy_from_slice(&x[from..][..columns]);
+        }
+        let y = &y[from..][..columns];
+        for (j, x) in x.chunks_exact_mut(width).enumerate() {
+            let out = &mut x[from..][..columns];
+            for (out, &y) in out.iter_mut().zip(y) {
+                *out = post[j] * y;
+            }
+            for (i, before) in before.chunks_exact(BLOCK).enumerate() {
+                // Transposed: the sum runs over the first index (spec §5.3).
+                add_scaled(out, comb[i * n + j], before);
+            }
+            out.iter_mut().for_each(|out| *out = finite.checked(*out, round));
         }
     }
-    let mut worst = 0u32;
-    for out in out {
-        if round {
-            *out = bf16::round(*out);
-        }
-        // All exponent bits set means infinite or NaN.
-        worst = worst.max(out.to_bits() & 0x7F80_0000);
-    }
-    worst != 0x7F80_0000
+    finite.all()
 }
 
-/// Turns scaled projections into pre, post and comb, in place (spec §5.2, steps 4 to 8).
-fn weights(z: &mut [f32], shape: HyperShape, site: &HyperSite) {
-    let (n, eps) = (shape.streams, shape.eps);
+/// The usual number of streams, in one pass. The streams are separate arguments: the compiler then knows that they do
+/// not overlap.
+#[inline(always)]
+fn write_four(
+    x0: &mut [f32],
+    x1: &mut [f32],
+    x2: &mut [f32],
+    x3: &mut [f32],
+    y: &[f32],
+    post: &[f32],
+    comb: &[f32],
+    round: bool,
+    finite: &mut Finite,
+) {
+    let mut seen = *finite;
+    let width = y.len();
+    let (x0, x1, x2, x3) = (
+        &mut x0[..width],
+        &mut x1[..width],
+        &mut x2[..width],
+        &mut x3[..width],
+    );
+    let (post, comb) = (&post[..4], &comb[..16]);
+    for c in 0..width {
+        let before = [x0[c], x1[c], x2[c], x3[c]];
+        let stream = |j: usize| {
+            // Transposed: the sum runs over the first index (spec §5.3).
+            (0..4).fold(post[j] * y[c], |sum, i| comb[i * 4 + j].mul_add(before[i], sum))
+        };
+        x0[c] = seen.checked(stream(0), round);
+        x1[c] = seen.checked(stream(1), round);
+        x2[c] = seen.checked(stream(2), round);
+        x3[c] = seen.checked(stream(3), round);
+    }
+    *finite = seen;
+}
+
+/// Whether everything seen was finite.
+#[derive(Clone, Copy, Default)]
+struct Finite {
+    worst: u32,
+}
+
+impl Finite {
+    /// `x`, rounded if asked for, and looked at.
+    #[inline(always)]
+    fn checked(&mut self, x: f32, round: bool) -> f32 {
+        let x = if round { bf16::round(x) } else { x };
+        // All exponent bits set means infinite or NaN.
+        self.worst = self.worst.max(x.to_bits() & 0x7F80_0000);
+        x
+    }
+
+    fn all(self) -> bool {
+        self.worst != 0x7F80_0000
+    }
+}
+
+#[inline(always)]
+fn add_scaled(out: &mut [f32], weight: f32, x: &[f32]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = weight.mul_add(x, *out);
+    }
+}
+
+multiversion! {
+    /// Turns scaled projections into pre, post and comb, in place (spec §5.2, steps 4 to 8).
+    fn weights = weights_body(z: &mut [f32], shape: HyperShape, site: &HyperSite)
+}
+
+#[inline(always)]
+fn weights_body(z: &mut [f32], shape: HyperShape, site: &HyperSite) {
+    // With the usual number known to the compiler, the matrix stays in registers.
+    match shape.streams {
+        4 => weights_of(4, z, shape, site),
+        n => weights_of(n, z, shape, site),
+    }
+}
+
+#[inline(always)]
+fn weights_of(n: usize, z: &mut [f32], shape: HyperShape, site: &HyperSite) {
+    let eps = shape.eps;
     let [pre_scale, post_scale, comb_scale] = site.scale;
     let (pre, rest) = z.split_at_mut(n);
     let (post, comb) = rest.split_at_mut(n);
@@ -213,6 +297,7 @@ fn weights(z: &mut [f32], shape: HyperShape, site: &HyperSite) {
     }
 }
 
+#[inline(always)]
 fn normalise_columns(comb: &mut [f32], n: usize, eps: f32) {
     for j in 0..n {
         let sum = (0..n).map(|i| comb[i * n + j]).sum::<f32>() + eps;
@@ -247,7 +332,7 @@ mod tests {
             base: (0..24).map(|i| 0.01 * i as f32).collect(),
             scale: [0.5, 1.0, 2.0],
         };
-        weights(&mut z, shape(false), &site);
+        weights(isa::detected(), &mut z, shape(false), &site);
         let expected = [
             0.512_498_4,
             0.477_516_2,
@@ -299,7 +384,7 @@ mod tests {
             sinkhorn_iters: 1,
             ..shape(false)
         };
-        weights(&mut z, shape, &site);
+        weights(isa::detected(), &mut z, shape, &site);
         assert_eq!(z[..4], [0.5 + 1e-6; 4]);
         assert_eq!(z[4..8], [1.0; 4]);
         let column = |j: usize| (0..4).map(|i| z[8 + 4 * i + j]).sum::<f32>();
@@ -323,6 +408,34 @@ mod tests {
             &mut x
         ));
         assert_eq!(x, [20.0, 40.0, 60.0, 0.0, 0.0, 0.0, 3.0, 4.0, 5.0, 0.0, 0.0, 0.0]);
+    }
+
+    /// Every number of streams and width against the definition, on every instruction set.
+    #[test]
+    fn reading_and_writing_are_the_weighted_sums() {
+        for (n, width) in [(1, 5), (2, 1030), (3, 100), (4, 7), (4, 2064), (6, 40)] {
+            let value = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 16.0;
+            let x: Vec<f32> = (0..n * width).map(value).collect();
+            let y: Vec<f32> = (0..width).map(|i| value(i + 3)).collect();
+            let mix: Vec<f32> = (0..n + n * n).map(|i| value(i + 7) / 8.0).collect();
+            let mut written = isa::available().map(|isa| {
+                let (mut x, mut u, mut before) = (x.clone(), vec![0.0; width], vec![0.0; n * BLOCK]);
+                assert!(write_row(isa, &mut x, &y, &mix, &mut before, false));
+                blend(isa, &mut u, &mix[..n], &x, true);
+                (x, u)
+            });
+            let first = written.next().expect("scalar is always available");
+            assert!(written.all(|other| other == first));
+            for j in 0..n {
+                for c in 0..width {
+                    let expected = mix[j] as f64 * y[c] as f64
+                        + (0..n)
+                            .map(|i| mix[n + i * n + j] as f64 * x[i * width + c] as f64)
+                            .sum::<f64>();
+                    assert!((first.0[j * width + c] as f64 - expected).abs() < 1e-5);
+                }
+            }
+        }
     }
 
     #[test]

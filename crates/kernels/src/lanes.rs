@@ -36,10 +36,29 @@ pub(crate) fn sum_products(n: usize, f: impl Fn(usize) -> (f32, f32)) -> f32 {
     combine(lanes)
 }
 
-/// Σ x².
+/// Σ x², over a row that may be long: four sets of sixteen lanes take blocks of sixteen in turn, so that additions do
+/// not wait for each other, and are added as (0 + 2) + (1 + 3) before the tree.
 #[inline(always)]
 pub(crate) fn sum_squares(x: &[f32]) -> f32 {
-    sum_products(x.len(), |i| (x[i], x[i]))
+    let mut sets = [[0.0f32; LANES]; 4];
+    let (blocks, rest) = x.as_chunks::<{ 4 * LANES }>();
+    for block in blocks {
+        for (set, block) in sets.iter_mut().zip(block.as_chunks::<LANES>().0) {
+            for (lane, &x) in set.iter_mut().zip(block) {
+                *lane = x.mul_add(x, *lane);
+            }
+        }
+    }
+    for (set, block) in sets.iter_mut().zip(rest.chunks(LANES)) {
+        for (lane, &x) in set.iter_mut().zip(block) {
+            *lane = x.mul_add(x, *lane);
+        }
+    }
+    let [mut total, b, c, d] = sets;
+    for j in 0..LANES {
+        total[j] = (total[j] + c[j]) + (b[j] + d[j]);
+    }
+    combine(total)
 }
 
 /// Σ x.
@@ -58,6 +77,13 @@ pub(crate) fn max(x: &[f32]) -> f32 {
         }
     }
     lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// The largest magnitude in `x`, 0 if there is none; NaN where there is one.
+#[inline(always)]
+pub(crate) fn max_magnitude(x: &[f32]) -> f32 {
+    // Without their signs floats order as integers do, NaN above all, and an integer maximum is one in any order.
+    f32::from_bits(x.iter().fold(0, |max, x| max.max(x.abs().to_bits())))
 }
 
 /// e^x to about one unit in the last place, from fused multiply-adds alone: the same bits on every machine, and
@@ -105,9 +131,76 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// ln(1 + x) for x ≥ 0 to about one unit in the last place, of the same making as [`exp`].
+#[inline(always)]
+pub(crate) fn log1p(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4; // 355/512, exactly
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let u = 1.0 + x;
+    // 1 + x as m · 2^e with m in [√½, √2); for the part of x that the sum lost, d/du ln u = 1/u.
+    let lost = if x < u { x - (u - 1.0) } else { 0.0 };
+    let shifted = u
+        .to_bits()
+        .wrapping_sub(std::f32::consts::FRAC_1_SQRT_2.to_bits());
+    let e = (shifted as i32 >> 23) as f32;
+    let m = f32::from_bits((shifted & 0x007F_FFFF).wrapping_add(std::f32::consts::FRAC_1_SQRT_2.to_bits()));
+    let r = m - 1.0;
+    // Minimax polynomial of (ln(1 + r) − r + r²/2) / r³ on [√½ − 1, √2 − 1].
+    let mut p = 7.037_683_6e-2_f32;
+    p = p.mul_add(r, -1.151_461e-1);
+    p = p.mul_add(r, 1.167_699_9e-1);
+    p = p.mul_add(r, -1.242_014_1e-1);
+    p = p.mul_add(r, 1.424_932_3e-1);
+    p = p.mul_add(r, -1.666_805_8e-1);
+    p = p.mul_add(r, 2.000_071_5e-1);
+    p = p.mul_add(r, -2.499_999_4e-1);
+    p = p.mul_add(r, 0.333_333_3);
+    let square = r * r;
+    let low = (p * r).mul_add(square, (-0.5f32).mul_add(square, e * LN2_LOW)) + lost / u;
+    let value = e.mul_add(LN2_HIGH, low + r);
+    // Infinite and NaN stay what they are.
+    if x < f32::INFINITY { value } else { x }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn log1p_is_within_two_units_in_the_last_place() {
+        let mut worst = 0.0f64;
+        for i in 0..2_000_000u32 {
+            // Every size from 2^−40 to 2^40.
+            let x = f32::from_bits((127 - 40) << 23) * (i as f32 / 25_000.0).exp2();
+            let exact = (x as f64).ln_1p();
+            let ulp = (exact as f32).next_up() as f64 - exact as f32 as f64;
+            worst = worst.max((log1p(x) as f64 - exact).abs() / ulp);
+        }
+        assert!(worst < 2.0, "worst error {worst} ulp");
+        assert_eq!(log1p(0.0), 0.0);
+        assert_eq!(log1p(f32::INFINITY), f32::INFINITY);
+        assert!(log1p(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn magnitudes() {
+        for n in [0, 1, 15, 16, 17, 100] {
+            let mut x: Vec<f32> = (0..n).map(|i| -(i as f32)).collect();
+            assert_eq!(max_magnitude(&x), n.max(1) as f32 - 1.0);
+            if n > 0 {
+                x[0] = f32::NAN;
+                assert!(max_magnitude(&x).is_nan());
+            }
+        }
+    }
+
+    #[test]
+    fn sums_of_squares_take_every_element() {
+        for n in 0..200 {
+            let x: Vec<f32> = (1..=n).map(|i| i as f32).collect();
+            assert_eq!(sum_squares(&x), (n * (n + 1) * (2 * n + 1) / 6) as f32);
+        }
+    }
 
     #[test]
     fn exp_is_within_two_units_in_the_last_place() {

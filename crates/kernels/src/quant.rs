@@ -3,7 +3,8 @@
 
 use crate::formats::{bf16, e2m1, e4m3};
 use crate::isa::{self, multiversion};
-use crate::team::{Team, for_each_row};
+use crate::lanes::LANES;
+use crate::team::{Team, for_each_piece, for_each_row};
 
 /// Elements of a linear layer's input that share a scale.
 pub const ACTIVATION_BLOCK: usize = 128;
@@ -15,8 +16,8 @@ pub const KV_BLOCK: usize = 64;
 pub fn e4m3_round_trip(team: &mut Team, x: &[f32], width: usize, block: usize, out: &mut [f32]) {
     assert_eq!(x.len(), out.len());
     let isa = isa::detected();
-    for_each_row(team, out, width, 4, |row, out, _| {
-        out.copy_from_slice(&x[row * width..][..width]);
+    for_each_piece(team, out, width, block, |row, from, out, _| {
+        out.copy_from_slice(&x[row * width + from..][..out.len()]);
         e4m3_row(isa, out, block);
     });
 }
@@ -61,7 +62,12 @@ fn hadamard_e2m1_row_body(x: &mut [f32]) {
 #[inline(always)]
 fn hadamard(x: &mut [f32]) {
     debug_assert!(x.len().is_power_of_two());
-    let mut half = 1;
+    let scale = (x.len() as f32).sqrt().recip();
+    let (blocks, rest) = x.as_chunks_mut::<LANES>();
+    for block in blocks {
+        *block = butterflies::<8>(butterflies::<4>(butterflies::<2>(butterflies::<1>(*block))));
+    }
+    let mut half = if rest.is_empty() { LANES } else { 1 };
     while half < x.len() {
         for pair in x.chunks_exact_mut(2 * half) {
             let (a, b) = pair.split_at_mut(half);
@@ -71,8 +77,21 @@ fn hadamard(x: &mut [f32]) {
         }
         half *= 2;
     }
-    let scale = (x.len() as f32).sqrt().recip();
     x.iter_mut().for_each(|x| *x *= scale);
+}
+
+/// The butterflies of elements `HALF` apart, within a register.
+#[inline(always)]
+fn butterflies<const HALF: usize>(x: [f32; LANES]) -> [f32; LANES] {
+    let mut y = [0.0; LANES];
+    for j in 0..LANES {
+        y[j] = if j & HALF == 0 {
+            x[j] + x[j + HALF]
+        } else {
+            x[j - HALF] - x[j]
+        };
+    }
+    y
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! reproduced here: only the sine and cosine themselves are computed more precisely.
 
 use crate::formats::bf16;
-use crate::isa::{self, multiversion};
+use crate::isa::{self, Isa, multiversion};
 use crate::team::{Team, for_each_row};
 
 /// YaRN's blend of scaled and unscaled frequencies; no amplitude factor in this model (spec §5.4).
@@ -71,7 +71,7 @@ impl RotationTable {
         }
     }
 
-    fn row(&self, row: usize) -> (&[f32], &[f32]) {
+    pub(crate) fn row(&self, row: usize) -> (&[f32], &[f32]) {
         let pairs = self.frequencies.len();
         self.rows[row * 2 * pairs..][..2 * pairs].split_at(pairs)
     }
@@ -99,27 +99,25 @@ pub fn rotate(
 ) {
     let isa = isa::detected();
     for_each_row(team, x, row_width, 1, |row, x, _| {
-        let (cos, sin) = table.row(row);
         for head in x.chunks_exact_mut(head_dim) {
-            let rotary = &mut head[head_dim - 2 * cos.len()..];
-            rotate_head(
-                isa,
-                rotary,
-                cos,
-                sin,
-                if turn == Turn::Forward { 1.0 } else { -1.0 },
-                round,
-            );
+            rotate_head(isa, head, table.row(row), turn, round);
         }
     });
 }
 
+/// Rotates the last elements of one head.
+pub(crate) fn rotate_head(isa: Isa, head: &mut [f32], (cos, sin): (&[f32], &[f32]), turn: Turn, round: bool) {
+    let nope = head.len() - 2 * cos.len();
+    let sign = if turn == Turn::Forward { 1.0 } else { -1.0 };
+    rotate_pairs(isa, &mut head[nope..], cos, sin, sign, round);
+}
+
 multiversion! {
-    fn rotate_head = rotate_head_body(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32, round: bool)
+    fn rotate_pairs = rotate_pairs_body(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32, round: bool)
 }
 
 #[inline(always)]
-fn rotate_head_body(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32, round: bool) {
+fn rotate_pairs_body(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32, round: bool) {
     for ((pair, &cos), &sin) in x.chunks_exact_mut(2).zip(cos).zip(sin) {
         let (a, b, sin) = (pair[0], pair[1], sign * sin);
         pair[0] = a * cos - b * sin;

@@ -2,6 +2,7 @@
 //! even index in the low nibble (spec §9.1, §10.3).
 
 use super::ue8m0;
+use crate::lanes;
 
 /// Elements that share one UE8M0 scale, along K.
 pub const GROUP: usize = 32;
@@ -26,6 +27,20 @@ pub fn encode(x: f32) -> u8 {
     code | ((x.is_sign_negative() as u8) << 3)
 }
 
+/// The nearest value, ties to even, saturating at ±6: what [`encode`] finds, without the code. NaN stays NaN.
+#[inline(always)]
+pub fn round(x: f32) -> f32 {
+    let magnitude = x.abs();
+    let clamped = if magnitude > 6.0 { 6.0 } else { magnitude };
+    // Normal range: keep one mantissa bit of the binary32. Below 1 the grid is ½ wide, which is an ulp at 2^22.
+    let bits = clamped.to_bits();
+    let normal = f32::from_bits(bits.wrapping_add(0x1F_FFFF + ((bits >> 22) & 1)) & 0xFFC0_0000);
+    let grid = 1.5 * 4_194_304.0;
+    let subnormal = (clamped + grid) - grid;
+    let rounded = if clamped >= 1.0 { normal } else { subnormal };
+    rounded.copysign(x)
+}
+
 /// The UE8M0 scale of a group whose largest magnitude is `amax` (spec §9.2).
 #[inline(always)]
 pub fn group_scale(amax: f32) -> u8 {
@@ -36,15 +51,10 @@ pub fn group_scale(amax: f32) -> u8 {
 /// Quantises a group to E2M1 under one UE8M0 scale and widens it back in place. Exact in BF16.
 #[inline(always)]
 pub fn round_trip(group: &mut [f32]) {
-    let amax = group.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-    let scale = group_scale(amax);
+    let scale = group_scale(lanes::max_magnitude(group));
     let (up, down) = (ue8m0::value(scale), ue8m0::reciprocal(scale));
     for x in group {
-        *x = if x.is_nan() {
-            *x
-        } else {
-            VALUES[encode(*x * down) as usize] * up
-        };
+        *x = round(*x * down) * up;
     }
 }
 
@@ -71,6 +81,18 @@ mod tests {
             assert_eq!(VALUES[encode(-tie) as usize], -even, "{tie}");
         }
         assert_eq!(VALUES[encode(100.0) as usize], 6.0);
+    }
+
+    #[test]
+    fn rounding_is_encoding_and_decoding() {
+        for i in 0..=140_000 {
+            let x = i as f32 / 20_000.0;
+            for x in [x, x.next_up(), -x, -x.next_up()] {
+                assert_eq!(round(x).to_bits(), VALUES[encode(x) as usize].to_bits(), "{x}");
+            }
+        }
+        assert!(round(f32::NAN).is_nan());
+        assert_eq!(round(f32::NEG_INFINITY), -6.0);
     }
 
     #[test]

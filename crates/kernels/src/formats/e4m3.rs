@@ -1,6 +1,7 @@
 //! E4M3FN: bias 7, largest value 448, no infinities, NaN at 0x7F and 0xFF (spec §9.1).
 
 use super::ue8m0;
+use crate::lanes;
 
 /// The largest finite magnitude.
 pub const MAX: f32 = 448.0;
@@ -72,8 +73,7 @@ pub fn block_scale(amax: f32) -> u8 {
 /// Quantises a block to E4M3 under one UE8M0 scale and widens it back in place. Exact in BF16.
 #[inline(always)]
 pub fn round_trip(block: &mut [f32]) {
-    let amax = block.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-    let scale = block_scale(amax);
+    let scale = block_scale(lanes::max_magnitude(block));
     let (up, down) = (ue8m0::value(scale), ue8m0::reciprocal(scale));
     for x in block {
         *x = round(*x * down) * up;
