@@ -1,5 +1,6 @@
 //! `cargo bench -p fathom-kernels --bench steps`: the small steps between the matrix products at Flash's sizes, one
-//! token and a chunk of 512, with their share of the rate at which bytes can be read.
+//! token and a chunk of 512, with their share of the rate at which bytes can be read. `-- NAME` runs those with NAME in
+//! their name.
 #![allow(clippy::print_stdout)]
 
 mod common;
@@ -55,6 +56,9 @@ struct Steps<'a> {
 impl Steps<'_> {
     /// Times one step that reads and writes `floats` values a row, `times` times in four layers.
     fn step(&mut self, name: &str, times: usize, floats: usize, mut work: impl FnMut(&mut Team)) {
+        if !common::chosen(name) {
+            return;
+        }
         let time = time(|| work(self.team));
         let bytes = 4.0 * (floats * self.rows) as f64;
         // What four megabytes hold came from a cache, as it does in a step of the model.

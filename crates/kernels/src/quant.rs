@@ -2,7 +2,7 @@
 //! in E4M3 or E2M1, and the Hadamard rotation that goes before E2M1.
 
 use crate::formats::{bf16, e2m1, e4m3};
-use crate::isa::{self, multiversion};
+use crate::isa::{self, Isa, multiversion};
 use crate::lanes::LANES;
 use crate::team::{Team, for_each_piece, for_each_row};
 
@@ -47,27 +47,42 @@ fn e4m3_row_body(x: &mut [f32], block: usize) {
     x.chunks_mut(block).for_each(e4m3::round_trip);
 }
 
+fn hadamard_e2m1_row(isa: Isa, x: &mut [f32]) {
+    hadamard(isa, x);
+    e2m1_row(isa, x);
+}
+
 multiversion! {
-    fn hadamard_e2m1_row = hadamard_e2m1_row_body(x: &mut [f32])
+    fn e2m1_row = e2m1_row_body(x: &mut [f32])
 }
 
 #[inline(always)]
-fn hadamard_e2m1_row_body(x: &mut [f32]) {
-    hadamard(x);
+fn e2m1_row_body(x: &mut [f32]) {
     bf16::round_all(x);
     x.chunks_mut(e2m1::GROUP).for_each(e2m1::round_trip);
 }
 
 /// The Hadamard transform in Sylvester order, times n^−½; float32 butterflies (spec §5.4).
-#[inline(always)]
-fn hadamard(x: &mut [f32]) {
-    debug_assert!(x.len().is_power_of_two());
-    let scale = (x.len() as f32).sqrt().recip();
-    let (blocks, rest) = x.as_chunks_mut::<LANES>();
-    for block in blocks {
-        *block = butterflies::<8>(butterflies::<4>(butterflies::<2>(butterflies::<1>(*block))));
+fn hadamard(isa: Isa, x: &mut [f32]) {
+    assert!(x.len().is_power_of_two());
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 && x.len() >= LANES {
+        // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the feature.
+        unsafe { butterflies_in_registers(x) };
+        hadamard_from(isa, x, LANES);
+        return;
     }
-    let mut half = if rest.is_empty() { LANES } else { 1 };
+    hadamard_from(isa, x, 1);
+}
+
+multiversion! {
+    /// The butterflies of elements `half` apart and more, and the scale.
+    fn hadamard_from = hadamard_from_body(x: &mut [f32], half: usize)
+}
+
+#[inline(always)]
+fn hadamard_from_body(x: &mut [f32], half: usize) {
+    let mut half = half;
     while half < x.len() {
         for pair in x.chunks_exact_mut(2 * half) {
             let (a, b) = pair.split_at_mut(half);
@@ -77,21 +92,33 @@ fn hadamard(x: &mut [f32]) {
         }
         half *= 2;
     }
+    let scale = (x.len() as f32).sqrt().recip();
     x.iter_mut().for_each(|x| *x *= scale);
 }
 
-/// The butterflies of elements `HALF` apart, within a register.
-#[inline(always)]
-fn butterflies<const HALF: usize>(x: [f32; LANES]) -> [f32; LANES] {
-    let mut y = [0.0; LANES];
-    for j in 0..LANES {
-        y[j] = if j & HALF == 0 {
-            x[j] + x[j + HALF]
-        } else {
-            x[j - HALF] - x[j]
-        };
+/// The butterflies of elements 1, 2, 4 and 8 apart: each element's sum with its partner, or, in the lanes of the mask,
+/// the partner less the element.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn butterflies_in_registers(x: &mut [f32]) {
+    use std::arch::x86_64::{
+        _mm512_add_ps, _mm512_loadu_ps, _mm512_mask_sub_ps, _mm512_permute_ps, _mm512_shuffle_f32x4,
+        _mm512_storeu_ps,
+    };
+    for block in x.as_chunks_mut::<LANES>().0 {
+        // SAFETY: sixteen floats are there to read.
+        let mut v = unsafe { _mm512_loadu_ps(block.as_ptr()) };
+        let partner = _mm512_permute_ps::<0b10_11_00_01>(v);
+        v = _mm512_mask_sub_ps(_mm512_add_ps(v, partner), 0xAAAA, partner, v);
+        let partner = _mm512_permute_ps::<0b01_00_11_10>(v);
+        v = _mm512_mask_sub_ps(_mm512_add_ps(v, partner), 0xCCCC, partner, v);
+        let partner = _mm512_shuffle_f32x4::<0b10_11_00_01>(v, v);
+        v = _mm512_mask_sub_ps(_mm512_add_ps(v, partner), 0xF0F0, partner, v);
+        let partner = _mm512_shuffle_f32x4::<0b01_00_11_10>(v, v);
+        v = _mm512_mask_sub_ps(_mm512_add_ps(v, partner), 0xFF00, partner, v);
+        // SAFETY: sixteen floats are there to write.
+        unsafe { _mm512_storeu_ps(block.as_mut_ptr(), v) };
     }
-    y
 }
 
 #[cfg(test)]
@@ -104,7 +131,7 @@ mod tests {
         for unit in 0..2 {
             let mut x = [0.0f32; 128];
             x[unit] = 1.0;
-            hadamard(&mut x);
+            hadamard(isa::detected(), &mut x);
             for (i, &y) in x.iter().enumerate() {
                 let sign = if unit == 1 && i % 2 == 1 { -1.0 } else { 1.0 };
                 assert!((y - sign * 0.088_388_35).abs() < 1e-8);
@@ -121,6 +148,9 @@ mod tests {
             let mut y = x.clone();
             e4m3_row(isa, &mut y[..200], 64);
             hadamard_e2m1_row(isa, &mut y[128..]);
+            let mut short = x[..8].to_vec();
+            hadamard_e2m1_row(isa, &mut short);
+            y.extend(short);
             y
         });
         let first = e4m3.next().expect("scalar is always available");

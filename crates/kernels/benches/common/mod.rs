@@ -30,6 +30,15 @@ pub(crate) fn time(mut work: impl FnMut()) -> Time {
     }
 }
 
+/// Whether the command line asks for `name`: it does if it names nothing, or a part of it.
+pub(crate) fn chosen(name: &str) -> bool {
+    let mut parts = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .peekable();
+    parts.peek().is_none() || parts.any(|part| name.contains(&part))
+}
+
 /// Bytes per second that a team reads.
 pub(crate) struct Limits {
     /// From a second-level cache, all threads together.
