@@ -35,8 +35,12 @@ fn main() {
                 ape: vec![0.5; ratio * token],
                 norm: vec![1.0; width],
             };
-            let keys: Vec<f32> = (0..TOKENS * token).map(|i| (i % 97) as f32 * 0.02 - 1.0).collect();
-            let mut gates: Vec<f32> = (0..TOKENS * token).map(|i| (i % 89) as f32 * 0.03 - 1.5).collect();
+            let keys: Vec<f32> = (0..TOKENS * token)
+                .map(|i| (i % 97) as f32 * 0.02 - 1.0)
+                .collect();
+            let mut gates: Vec<f32> = (0..TOKENS * token)
+                .map(|i| (i % 89) as f32 * 0.03 - 1.5)
+                .collect();
             let mut entries = vec![0.0; TOKENS / ratio * width];
             let positions = fastest(|| compressor.add_positions(0, &mut gates));
             gates.iter_mut().for_each(|gate| *gate %= 3.0);

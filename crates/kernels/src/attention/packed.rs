@@ -145,7 +145,7 @@ impl<'a> Kernel<'a> {
                 Source::Float(rows) => round_row(self.isa, &rows[i * width..][..width], keys),
                 Source::Packed { store, chosen } => {
                     let index = |i: usize| chosen.map_or(i, |chosen| chosen[i] as usize);
-                    if chosen.is_some() && i + ROWS_AHEAD < rows.span.count {
+                    if i + ROWS_AHEAD < rows.span.count {
                         store.prefetch(index(i + ROWS_AHEAD));
                     }
                     let RowFormat::Kv { nope, rope } = store.format() else {
