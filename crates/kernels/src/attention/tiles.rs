@@ -4,7 +4,7 @@
 //! `values · probability`, a lane for each dimension, one chain over the pairs of rows.
 
 use crate::bf16_dot::{self, dot_pair};
-use crate::isa::{Isa, multiversion};
+use crate::isa::Isa;
 use crate::lanes::LANES;
 
 /// The operands: `steps` rows of `lanes` pairs, and for each of `rows` outputs one pair a step.
@@ -52,58 +52,114 @@ pub(super) fn add_products(isa: Isa, operands: &Operands<'_>, fresh: bool, out: 
         unsafe { avx512::add_products(operands, fresh, out) };
         return;
     }
-    add_products_portable(isa, operands, fresh, out);
-}
-
-multiversion! {
-    /// The scalar twin of the vector kernel, compiled for each instruction set.
-    fn add_products_portable =
-        add_products_body(operands: &Operands<'_>, fresh: bool, out: &mut [u32])
-}
-
-#[inline(always)]
-fn add_products_body(operands: &Operands<'_>, fresh: bool, out: &mut [u32]) {
-    for vector in 0..operands.lanes / LANES {
-        let out = &mut out[vector * operands.out_vector..];
-        let mut row = 0;
-        while row + 4 <= operands.rows {
-            tile_body::<4>(operands, vector, row, fresh, out);
-            row += 4;
-        }
-        for row in row..operands.rows {
-            tile_body::<1>(operands, vector, row, fresh, out);
-        }
+    #[cfg(target_arch = "x86_64")]
+    if isa >= Isa::Avx2 {
+        // SAFETY: such an `Isa` is only ever made by `isa::detect`, which found the features; and `check` as above.
+        unsafe { avx2::add_products(operands, fresh, out) };
+        return;
     }
+    add_products_scalar(operands, fresh, out);
 }
 
-#[inline(always)]
-fn tile_body<const ROWS: usize>(
-    operands: &Operands<'_>,
-    vector: usize,
-    row: usize,
-    fresh: bool,
-    out: &mut [u32],
-) {
-    let mut sums = [[0.0f32; LANES]; ROWS];
-    if !fresh {
-        for (n, sums) in (row..).zip(&mut sums) {
-            for (sum, bits) in sums.iter_mut().zip(&out[n * operands.out_row..][..LANES]) {
-                *sum = f32::from_bits(*bits);
-            }
+/// The scalar twin of the vector kernels.
+fn add_products_scalar(operands: &Operands<'_>, fresh: bool, out: &mut [u32]) {
+    let vectors = operands.lanes / LANES;
+    for (vector, row) in (0..vectors).flat_map(|vector| (0..operands.rows).map(move |row| (vector, row))) {
+        let out = &mut out[row * operands.out_row + vector * operands.out_vector..][..LANES];
+        let mut sums = [0.0f32; LANES];
+        if !fresh {
+            sums = std::array::from_fn(|j| f32::from_bits(out[j]));
         }
-    }
-    for step in 0..operands.steps {
-        let panel = &operands.panel[step * operands.panel_step + vector * LANES..][..LANES];
-        for (n, sums) in (row..).zip(&mut sums) {
-            let factor = operands.factors[n * operands.factor_row + step * operands.factor_step];
-            for (sum, &pair) in sums.iter_mut().zip(panel) {
+        for step in 0..operands.steps {
+            let pairs = &operands.panel[step * operands.panel_step + vector * LANES..][..LANES];
+            let factor = operands.factors[row * operands.factor_row + step * operands.factor_step];
+            for (sum, &pair) in sums.iter_mut().zip(pairs) {
                 *sum = dot_pair(*sum, pair, factor);
             }
         }
-    }
-    for (n, sums) in (row..).zip(&sums) {
-        for (bits, sum) in out[n * operands.out_row..][..LANES].iter_mut().zip(sums) {
+        for (bits, sum) in out.iter_mut().zip(sums) {
             *bits = sum.to_bits();
+        }
+    }
+}
+
+/// Sixteen lanes in two registers; in each step, rows share the panel's unpacked pairs.
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::{
+        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_setzero_ps, _mm256_storeu_ps,
+    };
+
+    use super::{LANES, Operands};
+    use crate::bf16_dot::dot_pairs_avx2;
+
+    /// Output rows of a register tile: eight sums, two registers of pairs unpacked to four, and a factor unpacked to two.
+    const ROWS: usize = 4;
+    const HALF: usize = LANES / 2;
+
+    /// See [`super::add_products`].
+    ///
+    /// # Safety
+    /// [`Operands::check`] has passed.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn add_products(operands: &Operands<'_>, fresh: bool, out: &mut [u32]) {
+        let out = out.as_mut_ptr();
+        for vector in 0..operands.lanes / LANES {
+            for row in (0..operands.rows).step_by(ROWS) {
+                // SAFETY: the tile lies within the checked lanes and rows.
+                unsafe {
+                    match operands.rows - row {
+                        1 => tile::<1>(operands, vector, row, fresh, out),
+                        2 => tile::<2>(operands, vector, row, fresh, out),
+                        3 => tile::<3>(operands, vector, row, fresh, out),
+                        _ => tile::<ROWS>(operands, vector, row, fresh, out),
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// `vector` and `N` rows from `row` on lie within the checked operands and `out`.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn tile<const N: usize>(
+        operands: &Operands<'_>,
+        vector: usize,
+        row: usize,
+        fresh: bool,
+        out: *mut u32,
+    ) {
+        let mut sums = [[_mm256_setzero_ps(); 2]; N];
+        // SAFETY: by the caller's promise every address is one of the checked ones.
+        unsafe {
+            let sum_at = |n: usize, half: usize| {
+                out.add((row + n) * operands.out_row + vector * operands.out_vector + half * HALF)
+                    .cast::<f32>()
+            };
+            if !fresh {
+                for n in 0..N {
+                    sums[n] = [_mm256_loadu_ps(sum_at(n, 0)), _mm256_loadu_ps(sum_at(n, 1))];
+                }
+            }
+            let mut panel = operands.panel.as_ptr().add(vector * LANES);
+            let mut factor = operands.factors.as_ptr().add(row * operands.factor_row);
+            for _ in 0..operands.steps {
+                let pairs = [0, HALF].map(|at| _mm256_loadu_si256(panel.add(at).cast()));
+                for (n, sums) in sums.iter_mut().enumerate() {
+                    let one = _mm256_set1_epi32(factor.add(n * operands.factor_row).read().cast_signed());
+                    for (sum, &pairs) in sums.iter_mut().zip(&pairs) {
+                        *sum = dot_pairs_avx2(*sum, pairs, one);
+                    }
+                }
+                // The last step leaves the slices; nothing is read there.
+                panel = panel.wrapping_add(operands.panel_step);
+                factor = factor.wrapping_add(operands.factor_step);
+            }
+            for n in 0..N {
+                _mm256_storeu_ps(sum_at(n, 0), sums[n][0]);
+                _mm256_storeu_ps(sum_at(n, 1), sums[n][1]);
+            }
         }
     }
 }
