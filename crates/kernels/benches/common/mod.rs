@@ -23,11 +23,15 @@ pub(crate) fn time(mut work: impl FnMut()) -> Time {
         work();
         times.push(start.elapsed().as_secs_f64());
     }
-    times.sort_by(f64::total_cmp);
     Time {
-        median: times[times.len() / 2],
+        median: median(&mut times),
         best: times[0],
     }
+}
+
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Whether the command line asks for `name`: it does if it names nothing, or a part of it.
