@@ -8,6 +8,7 @@ pub mod experts;
 pub mod formats;
 pub mod hyper;
 pub mod indexer;
+pub mod int8;
 pub mod isa;
 mod lanes;
 pub mod machine;

@@ -212,7 +212,7 @@ fn decode_bf16(bytes: &[u8], start: usize, out: &mut [f32]) {
     }
 }
 
-fn f32_at(bytes: &[u8], index: usize) -> f32 {
+pub(crate) fn f32_at(bytes: &[u8], index: usize) -> f32 {
     let at = index * 4;
     f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

@@ -46,7 +46,6 @@ impl Scratch {
 
     /// Disjoint buffers of the types and lengths given, each on a cache line of its own, with unspecified contents:
     /// `let (codes, sums) = scratch.buffers::<(i8, i32)>([256, 16]);`
-    #[allow(dead_code, reason = "for the int8 kernels")]
     pub(crate) fn buffers<'a, B: Buffers<'a>>(&'a mut self, lengths: B::Lengths) -> B::Slices {
         B::carve(self, lengths)
     }
@@ -76,7 +75,6 @@ impl<'a> Rest<'a> {
 }
 
 /// A tuple of element types; see [`Scratch::buffers`].
-#[allow(dead_code, reason = "for the int8 kernels")]
 pub(crate) trait Buffers<'a> {
     /// As many lengths as types.
     type Lengths;

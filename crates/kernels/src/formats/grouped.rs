@@ -120,7 +120,7 @@ pub fn decode_row(bits: Bits, codes: &[u8], scales: &[u8], row_scale: f32, from:
 
 /// The codes of one block, in the order of columns.
 #[inline(always)]
-fn read_block(bits: Bits, codes: &[u8], cols: usize, block: usize, out: &mut [u8; BLOCK]) {
+pub(crate) fn read_block(bits: Bits, codes: &[u8], cols: usize, block: usize, out: &mut [u8; BLOCK]) {
     const HALF: usize = BLOCK / 2;
     if bits == Bits::Eight {
         let (even, odd) = codes[block * BLOCK..][..BLOCK].split_at(HALF);

@@ -1,6 +1,8 @@
 //! Matrix products on weights used where they lie: `y[t, r] = Σ_k x[t, k] · W[r, k]`, float32 accumulation.
 //!
-//! Weights are decoded, exactly, a tile at a time into memory that stays in the first-level cache and multiplied there.
+//! Inputs are float32, or [`crate::int8`] rows whose products with quantised weights run in integers.
+//!
+//! For float32 inputs weights are decoded, exactly, a tile at a time into memory that stays in the first-level cache and multiplied there.
 //! Every output is summed in one order that depends on K alone (see [`K_CHUNK`] and [`crate::lanes`]): a row gets the
 //! same bits alone, in a batch, in any chunk and from any number of threads.
 
@@ -8,6 +10,7 @@
 mod avx512;
 
 use crate::formats::{bf16, e4m3};
+use crate::int8::{Int8Inputs, Int8Product, Int8View};
 use crate::isa::{self, Isa, multiversion};
 use crate::lanes::{self, LANES};
 use crate::matrix::Matrix;
@@ -30,12 +33,18 @@ pub struct Product<'a> {
     matrix: Matrix<'a>,
     first_row: usize,
     rows: usize,
-    x: &'a [f32],
-    x_stride: usize,
+    x: Input<'a>,
     x_rows: usize,
     y: Disjoint<'a, f32>,
     y_stride: usize,
     round_to_bf16: bool,
+}
+
+/// Input rows of a product.
+#[derive(Clone, Copy)]
+enum Input<'a> {
+    Floats { x: &'a [f32], stride: usize },
+    Int8(Int8View<'a>),
 }
 
 impl<'a> Product<'a> {
@@ -51,13 +60,69 @@ impl<'a> Product<'a> {
             matrix,
             first_row: 0,
             rows: matrix.rows,
-            x,
-            x_stride: matrix.cols,
+            x: Input::Floats {
+                x,
+                stride: matrix.cols,
+            },
             x_rows: t,
             y: Disjoint::new(y),
             y_stride: matrix.rows,
             round_to_bf16: false,
         }
+    }
+
+    /// The whole matrix, FP8 or FP4, in integers (see [`crate::int8`]). `x` is `[t, cols]`, `y` is `[t, rows]`.
+    ///
+    /// # Panics
+    /// When the shapes do not fit together, or the matrix is not stored in integers.
+    pub fn int8(matrix: Matrix<'a>, x: Int8View<'a>, y: &'a mut [f32]) -> Self {
+        assert!(matrix.is_quantised(), "a quantised matrix");
+        assert_eq!(x.width(), matrix.cols, "x is [t, {}]", matrix.cols);
+        assert_eq!(
+            y.len(),
+            x.rows() * matrix.rows,
+            "y is [{}, {}]",
+            x.rows(),
+            matrix.rows
+        );
+        Self {
+            matrix,
+            first_row: 0,
+            rows: matrix.rows,
+            x: Input::Int8(x),
+            x_rows: x.rows(),
+            y: Disjoint::new(y),
+            y_stride: matrix.rows,
+            round_to_bf16: false,
+        }
+    }
+
+    /// As [`Product::block_diagonal`], in integers: `x` has a segment for each group, of `[t, cols]`.
+    ///
+    /// # Panics
+    /// When the shapes do not fit together, or the matrix is not stored in integers.
+    pub fn block_diagonal_int8(
+        matrix: Matrix<'a>,
+        groups: usize,
+        x: &'a Int8Inputs,
+        y: &'a mut [f32],
+    ) -> impl Iterator<Item = Self> {
+        assert!(matrix.is_quantised(), "a quantised matrix");
+        assert_eq!(x.all().width(), matrix.cols, "x is [groups, t, {}]", matrix.cols);
+        let (rows, t) = (matrix.rows / groups, x.all().rows() / groups);
+        assert_eq!(matrix.rows, groups * rows);
+        assert_eq!(y.len(), t * matrix.rows, "y is [{t}, {}]", matrix.rows);
+        let out = Disjoint::new(y);
+        (0..groups).map(move |group| Self {
+            matrix,
+            first_row: group * rows,
+            rows,
+            x: Input::Int8(x.segment(group * t..(group + 1) * t)),
+            x_rows: t,
+            y: out,
+            y_stride: matrix.rows,
+            round_to_bf16: false,
+        })
     }
 
     /// The products of a block-diagonal matrix with `groups` blocks (the grouped output projection, spec §5.4):
@@ -81,8 +146,10 @@ impl<'a> Product<'a> {
             matrix,
             first_row: group * rows,
             rows,
-            x: &x[group * cols..],
-            x_stride: groups * cols,
+            x: Input::Floats {
+                x: &x[group * cols..],
+                stride: groups * cols,
+            },
             x_rows: t,
             // `first_row` is also where the group's outputs lie in a row of `y`.
             y: out,
@@ -98,8 +165,26 @@ impl<'a> Product<'a> {
         self
     }
 
-    fn tiles(&self) -> usize {
-        self.rows.div_ceil(ROW_TILE)
+    /// The integer product, if this is one.
+    fn integer(&self) -> Option<Int8Product<'a>> {
+        let Input::Int8(x) = self.x else { return None };
+        Some(Int8Product {
+            matrix: self.matrix,
+            first_row: self.first_row,
+            rows: self.rows,
+            x,
+            y: self.y,
+            y_stride: self.y_stride,
+        })
+    }
+
+    /// Weight rows of one item.
+    fn rows_per_item(&self) -> usize {
+        self.integer().map_or(ROW_TILE, |product| product.rows_per_item())
+    }
+
+    fn items(&self) -> usize {
+        self.rows.div_ceil(self.rows_per_item())
     }
 }
 
@@ -112,30 +197,54 @@ pub(crate) fn multiply_with(isa: Isa, team: &mut Team, products: &[Product<'_>])
     for product in products {
         product.matrix.assert_well_formed();
     }
-    let items = products.iter().map(Product::tiles).sum();
+    let items = products.iter().map(Product::items).sum();
     team.run(items, |item, scratch| {
-        let mut tile = item;
+        let mut item = item;
         let mut products = products.iter();
         let product = loop {
             let Some(product) = products.next() else { return };
-            if tile < product.tiles() {
+            if item < product.items() {
                 break product;
             }
-            tile -= product.tiles();
+            item -= product.items();
         };
-        let first = tile * ROW_TILE;
-        let rows = ROW_TILE.min(product.rows - first);
-        let [weights] = scratch.floats([ROW_TILE * K_CHUNK]);
-        // With few inputs the weights' way from memory decides: whole rows one after the other, not columns of a tile.
-        let step = if product.x_rows <= TILE { TILE } else { ROW_TILE };
-        for start in (0..rows).step_by(step) {
-            multiply_tile(isa, product, first + start, step.min(rows - start), weights);
+        let first = item * product.rows_per_item();
+        let rows = product.rows_per_item().min(product.rows - first);
+        match product.x {
+            Input::Floats { x, stride } => {
+                let [weights] = scratch.floats([ROW_TILE * K_CHUNK]);
+                // With few inputs the weights' way from memory decides: whole rows one after the other, not columns of
+                // a tile.
+                let step = if product.x_rows <= TILE { TILE } else { ROW_TILE };
+                for start in (0..rows).step_by(step) {
+                    multiply_tile(
+                        isa,
+                        product,
+                        (x, stride),
+                        first + start,
+                        step.min(rows - start),
+                        weights,
+                    );
+                }
+            }
+            Input::Int8(_) => {
+                if let Some(product) = product.integer() {
+                    product.compute(isa, first, rows, scratch);
+                }
+            }
         }
     });
 }
 
 /// Rows `first .. first + rows` of one product (counted within the product), all inputs.
-fn multiply_tile(isa: Isa, product: &Product<'_>, first: usize, rows: usize, weights: &mut [f32]) {
+fn multiply_tile(
+    isa: Isa,
+    product: &Product<'_>,
+    (x, x_stride): (&[f32], usize),
+    first: usize,
+    rows: usize,
+    weights: &mut [f32],
+) {
     let cols = product.matrix.cols;
     let row_in_matrix = product.first_row + first;
     for from in (0..cols).step_by(K_CHUNK) {
@@ -171,8 +280,8 @@ fn multiply_tile(isa: Isa, product: &Product<'_>, first: usize, rows: usize, wei
                         rows: w_tile,
                     },
                     &Operand {
-                        data: &product.x[t * product.x_stride + from..],
-                        stride: product.x_stride,
+                        data: &x[t * x_stride + from..],
+                        stride: x_stride,
                         rows: x_tile,
                     },
                     k,

@@ -1,0 +1,95 @@
+//! Products in eight-bit integers: the arithmetic of the `fast` numerics.
+//!
+//! Inputs are quantised to int8 with one power-of-two scale for each 128 along K. Weights stay in their stored format and
+//! become small integers on the way through a register: E2M1 is twice its value (0 … ±12), E4M3 a quarter of it rounded
+//! to nearest even (0 … ±112; codes below 32 lose up to 2, an eighth of the format's own step at the top), grouped
+//! integers are themselves.
+//!
+//! The contract, for an output `y[t, r]`: the integer dot of each *group* of weights that share a scale (32 columns, or
+//! 128 of an FP8 block) is exact. Block by block of 128 columns, `s` is the sum of the block's group dots, each widened
+//! to float32 and fused with its weight scale, first to last; then the total becomes `fma(s, input scale, total)`. The
+//! total is multiplied once by the row's scale. Nothing in this depends on the batch, the team or the instruction set,
+//! and integer sums have no order: every version gives the same bits.
+
+mod inputs;
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod vnni256;
+#[cfg(target_arch = "x86_64")]
+mod vnni512;
+mod weights;
+
+pub use inputs::{Int8Inputs, Int8View};
+
+use crate::isa::{Integers, Isa};
+use crate::matrix::Matrix;
+use crate::team::{Disjoint, Scratch};
+
+/// Columns that share an input scale.
+pub const BLOCK: usize = 128;
+
+/// Columns that share a weight scale in the grouped formats.
+pub(crate) const GROUP: usize = 32;
+
+/// Groups of a block.
+pub(crate) const GROUPS: usize = BLOCK / GROUP;
+
+/// Weight rows of one item of a product with many inputs.
+const ROWS_PER_ITEM: usize = 32;
+
+/// Bytes of weights that one item of a product with few inputs streams.
+const BYTES_PER_ITEM: usize = 128 << 10;
+
+/// Inputs up to which weights are multiplied as they stream past, rather than rearranged into panels first.
+const STREAMED_INPUTS: usize = 8;
+
+/// Input rows of a register tile.
+const TILE_INPUTS: usize = 6;
+
+/// Rows `first .. first + rows` of a matrix times every input row.
+pub(crate) struct Int8Product<'a> {
+    pub(crate) matrix: Matrix<'a>,
+    pub(crate) first_row: usize,
+    pub(crate) rows: usize,
+    pub(crate) x: Int8View<'a>,
+    pub(crate) y: Disjoint<'a, f32>,
+    pub(crate) y_stride: usize,
+}
+
+impl Int8Product<'_> {
+    /// Weight rows of one item: a problem with few inputs is bound by the stream of weights, others by arithmetic.
+    pub(crate) fn rows_per_item(&self) -> usize {
+        if self.x.rows() <= STREAMED_INPUTS {
+            (BYTES_PER_ITEM / self.matrix.row_bytes().max(1))
+                .next_multiple_of(4)
+                .clamp(4, 512)
+        } else {
+            ROWS_PER_ITEM
+        }
+    }
+
+    /// Computes one item's rows, counted from the product's first.
+    pub(crate) fn compute(&self, isa: Isa, from: usize, rows: usize, scratch: &mut Scratch) {
+        match crate::isa::integers(isa) {
+            #[cfg(target_arch = "x86_64")]
+            Integers::Vnni512 if self.x.rows() <= STREAMED_INPUTS => {
+                // SAFETY: `Integers::Vnni512` is only ever made where the machine has the features.
+                unsafe { vnni512::stream(self, from, rows) };
+            }
+            #[cfg(target_arch = "x86_64")]
+            Integers::Vnni512 => {
+                // SAFETY: as above.
+                unsafe { vnni512::multiply(self, from, rows, scratch) };
+            }
+            #[cfg(target_arch = "x86_64")]
+            Integers::Vnni256 => {
+                // SAFETY: `Integers::Vnni256` is only ever made where the machine has the features.
+                unsafe { vnni256::multiply(self, from, rows, scratch) };
+            }
+            Integers::Plain => scalar::multiply(isa, self, from, rows),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
