@@ -1,6 +1,7 @@
 //! The attention sublayer: queries, window rows, compressed rows, core attention and the grouped output projection
 //! (spec §5.4), and what it leaves in the state (spec §6.2, §6.4).
 
+use arrayvec::ArrayVec;
 use fathom_kernels::attention::{Arithmetic, Attention, Compressed};
 use fathom_kernels::indexer::Indexer;
 use fathom_kernels::matmul::{Product, multiply};
@@ -8,10 +9,13 @@ use fathom_kernels::norm::rms_norm;
 use fathom_kernels::quant::{hadamard_e2m1_round_trip, kv_round_trip};
 use fathom_kernels::rope::{RotationTable, Turn, rotate};
 
-use crate::forward::Step;
+use crate::forward::{Part, Step};
 use crate::state::{CompressedState, LayerState, pending_len, window_slots};
 use crate::weights::{AttentionWeights, CompressorWeights, IndexerWeights};
-use crate::workspace::{AttentionBuffers, Workspace};
+use crate::workspace::{AttentionBuffers, Quantised, Span, Workspace};
+
+/// Groups of the output projection computed together; a fixed number needs no allocation.
+const GROUPS_AT_ONCE: usize = 16;
 
 /// What becomes of a pooled entry before it is stored under `reference`.
 #[derive(Clone, Copy)]
@@ -22,13 +26,24 @@ enum Stored {
     IndexKey,
 }
 
+impl Stored {
+    /// Where such entries are.
+    fn list(self, state: &mut LayerState) -> Option<&mut CompressedState> {
+        match self {
+            Self::Kv => state.compressed.as_mut(),
+            Self::IndexKey => state.index.as_mut(),
+        }
+    }
+}
+
 impl Step<'_> {
     /// From `workspace.normed` to `workspace.output`.
     pub(crate) fn attention(
         &mut self,
         workspace: &mut Workspace,
         weights: &AttentionWeights,
-        state: &mut LayerState,
+        parts: &mut [Part<'_>],
+        layer: usize,
     ) {
         let c = self.model.config();
         let (t, d) = (self.tokens.len(), c.hidden_size);
@@ -40,7 +55,7 @@ impl Step<'_> {
             attention: buffers,
             ..
         } = workspace;
-        let (x, xq) = (&normed[..t * d], &normed_quantised[..t * d]);
+        let (x, xq) = (&normed[..t * d], &*normed_quantised);
         let ratio = weights.kind.ratio();
         let rotation = if ratio == 0 {
             &rotations.window
@@ -53,25 +68,97 @@ impl Step<'_> {
             .find(|(r, _)| *r == ratio)
             .map(|(_, table)| table);
 
-        let window_start = self.window_rows(buffers, x, xq, weights, state, rotation);
+        self.latent_and_kv(buffers, x, xq, weights, rotation);
         self.queries(buffers, weights, rotation);
-        if let (Some(compressor), Some(state), Some(table)) =
-            (&weights.compressor, &mut state.compressed, entries)
-        {
-            self.compress(buffers, x, compressor, state, table, Stored::Kv);
+        if let (Some(compressor), Some(table)) = (&weights.compressor, entries) {
+            self.compress(buffers, x, compressor, parts, layer, table, Stored::Kv);
         }
-        let mut stride = 0;
-        if let (Some(indexer), Some(state), Some(table)) = (&weights.indexer, &mut state.index, entries) {
-            self.compress(buffers, x, &indexer.compressor, state, table, Stored::IndexKey);
-            stride = self.choose(buffers, x, indexer, state, rotation, ratio);
+        if let (Some(indexer), Some(table)) = (&weights.indexer, entries) {
+            self.compress(
+                buffers,
+                x,
+                &indexer.compressor,
+                parts,
+                layer,
+                table,
+                Stored::IndexKey,
+            );
+            self.index_queries(buffers, x, indexer, rotation);
+        }
+        for (i, part) in parts.iter_mut().enumerate() {
+            self.attend(buffers, weights, self.spans[i], &mut part.state.layers[layer]);
         }
         let (heads, head_dim) = (c.num_attention_heads, c.head_dim);
         let result = &mut buffers.result[..t * heads * head_dim];
+        rotate(
+            self.team,
+            result,
+            heads * head_dim,
+            head_dim,
+            rotation,
+            Turn::Back,
+            self.round,
+        );
+
+        let rank = c.o_groups * c.o_lora_rank;
+        let grouped = &mut buffers.grouped[..t * rank];
+        let mut products = ArrayVec::<Product<'_>, GROUPS_AT_ONCE>::new();
+        let wo_a = weights.wo_a.view();
+        if self.integers && wo_a.is_quantised() {
+            let quantised = &mut buffers.result_quantised.int8;
+            quantised.quantise_groups(self.team, result, wo_a.cols, c.o_groups);
+            for product in Product::block_diagonal_int8(wo_a, c.o_groups, quantised, grouped) {
+                self.push(&mut products, product);
+            }
+        } else {
+            // The published path runs this projection in BF16, its input unquantised (spec §9.3).
+            for product in Product::block_diagonal(wo_a, c.o_groups, result, grouped) {
+                self.push(&mut products, product.rounded(self.round));
+            }
+        }
+        multiply(self.team, &products);
+        drop(products);
+        self.quantise(grouped, rank, &mut buffers.grouped_quantised);
+        let product = self.product(
+            &weights.wo_b,
+            grouped,
+            &buffers.grouped_quantised,
+            &mut output[..t * d],
+        );
+        multiply(self.team, &[product]);
+    }
+
+    /// Adds a product to those that are computed together; computes them first if there is no room.
+    fn push<'p, const N: usize>(&mut self, products: &mut ArrayVec<Product<'p>, N>, product: Product<'p>) {
+        if products.is_full() {
+            multiply(self.team, products);
+            products.clear();
+        }
+        products.push(product);
+    }
+
+    /// One part's attention over its window, its compressed rows, and what the indexer chooses of them.
+    fn attend(
+        &mut self,
+        buffers: &mut AttentionBuffers,
+        weights: &AttentionWeights,
+        span: Span,
+        state: &mut LayerState,
+    ) {
+        let c = self.model.config();
+        let (heads, head_dim) = (c.num_attention_heads, c.head_dim);
+        let ratio = weights.kind.ratio();
+        let window_start = self.window_rows(buffers, span, state);
+        let mut stride = 0;
+        if let (Some(_), Some(keys)) = (&weights.indexer, &state.index) {
+            stride = self.choose(buffers, span, keys, ratio);
+        }
+        let rows = span.rows(heads * head_dim);
         let attention = Attention {
-            q: &buffers.q[..t * heads * head_dim],
+            q: &buffers.q[rows.clone()],
             heads,
             head_dim,
-            start: self.start,
+            start: span.start,
             window_rows: &buffers.window_rows,
             window_start,
             window: c.sliding_window,
@@ -87,71 +174,63 @@ impl Step<'_> {
                 Arithmetic::Float32
             },
         };
-        attention.attend(self.team, &mut buffers.workspace, result);
-        rotate(
-            self.team,
-            result,
-            heads * head_dim,
-            head_dim,
-            rotation,
-            Turn::Back,
-            self.round,
-        );
-
-        let rank = c.o_groups * c.o_lora_rank;
-        let grouped = &mut buffers.grouped[..t * rank];
-        // The published path runs this projection in BF16, its input unquantised (spec §9.3).
-        for product in Product::block_diagonal(weights.wo_a.view(), c.o_groups, result, grouped) {
-            multiply(self.team, &[product.rounded(self.round)]);
-        }
-        let grouped_quantised = &mut buffers.grouped_quantised[..t * rank];
-        self.quantise(grouped, rank, grouped_quantised);
-        let product = self.product(&weights.wo_b, grouped, grouped_quantised, &mut output[..t * d]);
-        multiply(self.team, &[product]);
+        attention.attend(self.team, &mut buffers.workspace, &mut buffers.result[rows]);
     }
 
-    /// Query latent and window KV of the step's tokens, the rows before them from the ring, and the ring brought up to
-    /// date. Returns the position of the first row in `window_rows`.
-    fn window_rows(
+    /// Query latent and window KV of the step's tokens, the latter as they are stored.
+    fn latent_and_kv(
         &mut self,
         buffers: &mut AttentionBuffers,
         x: &[f32],
-        xq: &[f32],
+        xq: &Quantised,
         weights: &AttentionWeights,
-        state: &mut LayerState,
         rotation: &RotationTable,
-    ) -> usize {
+    ) {
         let c = self.model.config();
-        let (t, width, slots) = (self.tokens.len(), c.head_dim, window_slots(c));
-        let window_start = (self.start + 1).saturating_sub(slots);
-        let earlier = self.start - window_start;
-        let (before, own) = buffers.window_rows.split_at_mut(earlier * width);
-        let own = &mut own[..t * width];
+        let (t, width) = (self.tokens.len(), c.head_dim);
+        let kv = &mut buffers.kv[..t * width];
         let latent = &mut buffers.latent[..t * c.q_lora_rank];
         let products = [
             self.product(&weights.wq_a, x, xq, latent),
-            self.product(&weights.wkv, x, xq, own),
+            self.product(&weights.wkv, x, xq, kv),
         ];
         multiply(self.team, &products);
         rms_norm(
             self.team,
-            own,
+            kv,
             width,
             Some(&weights.kv_norm),
             c.rms_norm_eps,
             self.round,
         );
-        rotate(self.team, own, width, width, rotation, Turn::Forward, self.packs);
+        rotate(self.team, kv, width, width, rotation, Turn::Forward, self.packs);
         if self.packs {
-            kv_round_trip(self.team, own, width, width - c.qk_rope_head_dim);
+            kv_round_trip(self.team, kv, width, width - c.qk_rope_head_dim);
         }
-        // Read what the ring still holds of earlier positions before the step's own rows take their slots.
+    }
+
+    /// One part's window rows: those before its own from the ring, which is brought up to date. Returns the position of
+    /// the first.
+    fn window_rows(&mut self, buffers: &mut AttentionBuffers, span: Span, state: &mut LayerState) -> usize {
+        let c = self.model.config();
+        let (width, slots) = (c.head_dim, window_slots(c));
+        let window_start = (span.start + 1).saturating_sub(slots);
+        let (before, rest) = buffers
+            .window_rows
+            .split_at_mut((span.start - window_start) * width);
+        let own = &mut rest[..span.len * width];
+        own.copy_from_slice(&buffers.kv[span.rows(width)]);
+        // Read what the ring still holds of earlier positions before the part's own rows take their slots.
         state.window.gather(
-            (window_start..self.start).map(|position| position % slots),
+            (window_start..span.start).map(|position| position % slots),
             before,
         );
-        for (i, row) in own.chunks_exact(width).enumerate().skip(t.saturating_sub(slots)) {
-            state.window.write((self.start + i) % slots, row);
+        for (i, row) in own
+            .chunks_exact(width)
+            .enumerate()
+            .skip(span.len.saturating_sub(slots))
+        {
+            state.window.write((span.start + i) % slots, row);
         }
         window_start
     }
@@ -166,7 +245,6 @@ impl Step<'_> {
         let c = self.model.config();
         let (t, rank, width) = (self.tokens.len(), c.q_lora_rank, c.head_dim);
         let latent = &mut buffers.latent[..t * rank];
-        let latent_quantised = &mut buffers.latent_quantised[..t * rank];
         let q = &mut buffers.q[..t * c.num_attention_heads * width];
         rms_norm(
             self.team,
@@ -176,8 +254,8 @@ impl Step<'_> {
             c.rms_norm_eps,
             self.round,
         );
-        self.quantise(latent, rank, latent_quantised);
-        let product = self.product(&weights.wq_b, latent, latent_quantised, q);
+        self.quantise(latent, rank, &mut buffers.latent_quantised);
+        let product = self.product(&weights.wq_b, latent, &buffers.latent_quantised, q);
         multiply(self.team, &[product]);
         rms_norm(self.team, q, width, None, c.rms_norm_eps, self.round);
         rotate(
@@ -191,90 +269,105 @@ impl Step<'_> {
         );
     }
 
-    /// Adds the step's tokens to a compressor and stores the entries they complete.
+    /// Adds the step's tokens to a compressor and stores the entries they complete, in each part's list.
     ///
-    /// Rows of the windows still needed are put before the step's own, so that a window pools the same rows in the same
+    /// Rows of the windows still needed are put before the part's own, so that a window pools the same rows in the same
     /// order wherever a chunk begins (spec §6.4).
     fn compress(
         &mut self,
         buffers: &mut AttentionBuffers,
         x: &[f32],
         weights: &CompressorWeights,
-        state: &mut CompressedState,
+        parts: &mut [Part<'_>],
+        layer: usize,
         table: &RotationTable,
         stored: Stored,
     ) {
+        let c = self.model.config();
         let pooling = &weights.pooling;
         let (ratio, width, token) = (pooling.ratio, pooling.width, pooling.token_width());
-        let (t, end) = (self.tokens.len(), self.start + self.tokens.len());
-        let pending = pending_len(self.start, ratio, pooling.overlap);
-        let base = self.start - pending;
-        let keys = &mut buffers.keys[..(pending + t) * token];
-        let gates = &mut buffers.gates[..(pending + t) * token];
-        keys[..pending * token].copy_from_slice(&state.keys);
-        gates[..pending * token].copy_from_slice(&state.gates);
+        let t = self.tokens.len();
+        let new_keys = &mut buffers.new_keys[..t * token];
+        let new_gates = &mut buffers.new_gates[..t * token];
         multiply(
             self.team,
             &[
-                Product::new(weights.wkv.view(), x, &mut keys[pending * token..]),
-                Product::new(weights.wgate.view(), x, &mut gates[pending * token..]),
+                Product::new(weights.wkv.view(), x, new_keys),
+                Product::new(weights.wgate.view(), x, new_gates),
             ],
         );
-        pooling.add_positions(self.start, &mut gates[pending * token..]);
-
-        let first = self.start / ratio;
-        let count = end / ratio - first;
-        if count > 0 {
-            let c = self.model.config();
-            let entries = &mut buffers.entries[..count * width];
-            pooling.pool(
-                self.team,
-                (keys, gates, base),
-                first,
-                c.rms_norm_eps,
-                self.round,
-                entries,
-            );
-            rotate(self.team, entries, width, width, table, Turn::Forward, self.packs);
-            match stored {
-                _ if !self.packs => {}
-                Stored::Kv => kv_round_trip(self.team, entries, width, width - c.qk_rope_head_dim),
-                Stored::IndexKey => hadamard_e2m1_round_trip(self.team, entries, width),
+        let mut done = 0;
+        for (span, part) in self.spans.iter().zip(&mut *parts) {
+            let Some(state) = stored.list(&mut part.state.layers[layer]) else {
+                continue;
+            };
+            let pending = state.keys.len() / token;
+            let base = span.start - pending;
+            let keys = &mut buffers.keys[..(pending + span.len) * token];
+            let gates = &mut buffers.gates[..(pending + span.len) * token];
+            keys[..pending * token].copy_from_slice(&state.keys);
+            gates[..pending * token].copy_from_slice(&state.gates);
+            keys[pending * token..].copy_from_slice(&new_keys[span.rows(token)]);
+            gates[pending * token..].copy_from_slice(&new_gates[span.rows(token)]);
+            pooling.add_positions(span.start, &mut gates[pending * token..]);
+            let first = span.start / ratio;
+            let count = span.end() / ratio - first;
+            if count > 0 {
+                let entries = &mut buffers.entries[done * width..(done + count) * width];
+                pooling.pool(
+                    self.team,
+                    (keys, gates, base),
+                    first,
+                    c.rms_norm_eps,
+                    self.round,
+                    entries,
+                );
+                done += count;
             }
+            let kept = pending_len(span.end(), ratio, pooling.overlap) * token;
+            state.keys.clear();
+            state.keys.extend_from_slice(&keys[keys.len() - kept..]);
+            state.gates.clear();
+            state.gates.extend_from_slice(&gates[gates.len() - kept..]);
+        }
+        if done == 0 {
+            return;
+        }
+        let entries = &mut buffers.entries[..done * width];
+        rotate(self.team, entries, width, width, table, Turn::Forward, self.packs);
+        match stored {
+            _ if !self.packs => {}
+            Stored::Kv => kv_round_trip(self.team, entries, width, width - c.qk_rope_head_dim),
+            Stored::IndexKey => hadamard_e2m1_round_trip(self.team, entries, width),
+        }
+        let mut entries = entries.chunks_exact(width);
+        for (span, part) in self.spans.iter().zip(parts) {
+            let Some(state) = stored.list(&mut part.state.layers[layer]) else {
+                continue;
+            };
+            let count = span.end() / ratio - span.start / ratio;
             entries
-                .chunks_exact(width)
+                .by_ref()
+                .take(count)
                 .for_each(|entry| state.entries.push(entry));
         }
-
-        let kept = pending_len(end, ratio, pooling.overlap) * token;
-        state.keys.clear();
-        state.keys.extend_from_slice(&keys[keys.len() - kept..]);
-        state.gates.clear();
-        state.gates.extend_from_slice(&gates[gates.len() - kept..]);
     }
 
-    /// Lets the indexer choose each query's entries. Returns the width of a query's row in `chosen`.
-    fn choose(
+    /// Indexer queries and head weights of the step's tokens.
+    fn index_queries(
         &mut self,
         buffers: &mut AttentionBuffers,
         x: &[f32],
         weights: &IndexerWeights,
-        state: &CompressedState,
         rotation: &RotationTable,
-        ratio: usize,
-    ) -> usize {
+    ) {
         let c = self.model.config();
         let (t, heads, width) = (self.tokens.len(), c.index_n_heads, c.index_head_dim);
-        let stride = c.index_topk.min(state.entries.len()).max(1);
-        if buffers.chosen.len() < t * stride {
-            buffers.chosen.resize((t * stride).next_power_of_two(), 0);
-        }
         let q = &mut buffers.index_q[..t * heads * width];
         let head_weights = &mut buffers.index_weights[..t * heads];
         let latent = &buffers.latent[..t * c.q_lora_rank];
-        let latent_quantised = &buffers.latent_quantised[..t * c.q_lora_rank];
         let products = [
-            self.product(&weights.wq_b, latent, latent_quantised, q),
+            self.product(&weights.wq_b, latent, &buffers.latent_quantised, q),
             Product::new(weights.weights_proj.view(), x, head_weights).rounded(self.round),
         ];
         multiply(self.team, &products);
@@ -292,11 +385,27 @@ impl Step<'_> {
         }
         let scale = 1.0 / ((width * heads) as f32).sqrt();
         head_weights.iter_mut().for_each(|weight| *weight *= scale);
+    }
+
+    /// Lets the indexer choose each query's entries for one part. Returns the width of a query's row in `chosen`.
+    fn choose(
+        &mut self,
+        buffers: &mut AttentionBuffers,
+        span: Span,
+        state: &CompressedState,
+        ratio: usize,
+    ) -> usize {
+        let c = self.model.config();
+        let (heads, width) = (c.index_n_heads, c.index_head_dim);
+        let stride = c.index_topk.min(state.entries.len()).max(1);
+        if buffers.chosen.len() < span.len * stride {
+            buffers.chosen.resize((span.len * stride).next_power_of_two(), 0);
+        }
         let indexer = Indexer {
-            q,
-            head_weights,
+            q: &buffers.index_q[span.rows(heads * width)],
+            head_weights: &buffers.index_weights[span.rows(heads)],
             heads,
-            start: self.start,
+            start: span.start,
             ratio,
             top_k: c.index_topk,
             keys: &state.entries,

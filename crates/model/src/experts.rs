@@ -6,11 +6,11 @@ use fathom_kernels::experts::{Router, Selection, combine, swiglu};
 use fathom_kernels::matmul::{Product, multiply};
 
 use crate::forward::Step;
-use crate::weights::{Expert, ExpertSelection, ExpertWeights};
-use crate::workspace::{ExpertBuffers, Workspace};
+use crate::weights::{Expert, ExpertSelection, ExpertWeights, Linear};
+use crate::workspace::{ExpertBuffers, Quantised, Workspace};
 
 /// Products shared out together. Enough to keep a team busy; a fixed number needs no allocation.
-const PRODUCTS_AT_ONCE: usize = 32;
+const PRODUCTS_AT_ONCE: usize = 64;
 
 impl Step<'_> {
     /// From `workspace.normed` to `workspace.output`.
@@ -18,6 +18,8 @@ impl Step<'_> {
         let c = self.model.config();
         let (t, d, k) = (self.tokens.len(), c.hidden_size, c.num_experts_per_tok);
         let (width, limit) = (c.moe_intermediate_size, c.swiglu_limit);
+        let shared_width = width * c.n_shared_experts;
+        let pairs = t * k;
         let Workspace {
             normed,
             normed_quantised,
@@ -25,69 +27,98 @@ impl Step<'_> {
             experts: buffers,
             ..
         } = workspace;
-        let (x, xq) = (&normed[..t * d], &normed_quantised[..t * d]);
+        let (x, xq) = (&normed[..t * d], &*normed_quantised);
 
-        self.route(buffers, x, weights);
-        group(buffers, t * k, k, c.n_routed_experts);
-        // Routed experts see quantised rows or plain ones, all of them the same kind.
-        let quantised = self.round && weights.routed[0].w1.is_quantised();
-        let source = if quantised { xq } else { x };
-        for (pair, &place) in buffers.places[..t * k].iter().enumerate() {
-            let (row, place) = (pair / k, place as usize);
-            buffers.inputs[place * d..][..d].copy_from_slice(&source[row * d..][..d]);
-            buffers.input_weights[place] = buffers.weights[pair];
+        // The shared expert needs no routing: its first half runs beside the router's scores.
+        let shared = &weights.shared;
+        let products = [
+            Product::new(
+                weights.gate.view(),
+                x,
+                &mut buffers.scores[..t * c.n_routed_experts],
+            ),
+            self.product(&shared.w1, x, xq, &mut buffers.shared_gate[..t * shared_width]),
+            self.product(&shared.w3, x, xq, &mut buffers.shared_up[..t * shared_width]),
+        ];
+        multiply(self.team, &products);
+        self.route(buffers, weights);
+        group(buffers, pairs, k, c.n_routed_experts);
+        for (pair, &place) in buffers.places[..pairs].iter().enumerate() {
+            buffers.order[place as usize] = (pair / k) as u32;
+            buffers.input_weights[place as usize] = buffers.weights[pair];
         }
-
-        self.shared_expert(buffers, x, xq, &weights.shared);
-        let ExpertBuffers {
-            first,
-            inputs,
-            gate,
-            up,
-            hidden_quantised,
-            outputs,
-            ..
-        } = buffers;
+        let integers = self.integers && weights.routed[0].w1.is_quantised();
+        if integers {
+            let order = &buffers.order[..pairs];
+            buffers
+                .inputs
+                .int8
+                .gather(self.team, &xq.int8, order, &buffers.first);
+        } else {
+            // Routed experts see rounded rows or plain ones, all of them the same kind.
+            let rounded = self.round && weights.routed[0].w1.is_quantised();
+            let source = if rounded { &xq.floats[..t * d] } else { x };
+            let rows = buffers.inputs.floats[..pairs * d].chunks_exact_mut(d);
+            for (row, &token) in rows.zip(&buffers.order) {
+                row.copy_from_slice(&source[token as usize * d..][..d]);
+            }
+        }
+        let gate = &mut buffers.gate[..pairs * width];
+        let up = &mut buffers.up[..pairs * width];
         self.each_expert(
             weights,
-            first,
-            |expert| &expert.w1,
-            &inputs[..t * k * d],
-            &mut gate[..t * k * width],
+            &buffers.first,
+            [|expert| &expert.w1, |expert| &expert.w3],
+            &buffers.inputs,
+            [&mut *gate, &mut *up],
         );
-        self.each_expert(
-            weights,
-            first,
-            |expert| &expert.w3,
-            &inputs[..t * k * d],
-            &mut up[..t * k * width],
-        );
-        let gate = &mut gate[..t * k * width];
-        let routed_weights = Some(&buffers.input_weights[..t * k]);
+        let routed_weights = Some(&buffers.input_weights[..pairs]);
+        swiglu(self.team, gate, up, width, routed_weights, limit, self.round);
+        // The same clamp as the routed experts (spec §16).
+        let shared_gate = &mut buffers.shared_gate[..t * shared_width];
+        let shared_up = &buffers.shared_up[..t * shared_width];
         swiglu(
             self.team,
-            gate,
-            &up[..t * k * width],
-            width,
-            routed_weights,
+            shared_gate,
+            shared_up,
+            shared_width,
+            None,
             limit,
             self.round,
         );
-        let hidden_quantised = &mut hidden_quantised[..t * k * width];
-        self.quantise(gate, width, hidden_quantised);
-        let quantised = self.round && weights.routed[0].w2.is_quantised();
-        let hidden = if quantised { hidden_quantised } else { gate };
+        self.quantise(shared_gate, shared_width, &mut buffers.shared_hidden_quantised);
+
+        let w2_quantised = weights.routed[0].w2.is_quantised();
+        if self.integers && w2_quantised {
+            let hidden = &mut buffers.hidden_quantised.int8;
+            hidden.quantise_segments(self.team, gate, width, &buffers.first);
+        } else if self.round && w2_quantised {
+            self.quantise(gate, width, &mut buffers.hidden_quantised);
+        } else {
+            // The plain rows are the inputs; swapped in, not copied.
+            std::mem::swap(&mut buffers.gate, &mut buffers.hidden_quantised.floats);
+        }
         self.each_expert(
             weights,
-            first,
-            |expert| &expert.w2,
-            hidden,
-            &mut outputs[..t * k * d],
+            &buffers.first,
+            [|expert| &expert.w2],
+            &buffers.hidden_quantised,
+            [&mut buffers.outputs[..pairs * d]],
         );
+        if !((self.integers || self.round) && w2_quantised) {
+            std::mem::swap(&mut buffers.gate, &mut buffers.hidden_quantised.floats);
+        }
+        let product = self.product(
+            &shared.w2,
+            &buffers.shared_gate[..t * shared_width],
+            &buffers.shared_hidden_quantised,
+            &mut buffers.shared_output[..t * d],
+        );
+        multiply(self.team, &[product]);
         combine(
             self.team,
-            outputs,
-            &buffers.places[..t * k],
+            &buffers.outputs[..pairs * d],
+            &buffers.places[..pairs],
             &buffers.shared_output[..t * d],
             d,
             self.round,
@@ -96,11 +127,10 @@ impl Step<'_> {
     }
 
     /// Expert ids and weights of every token. The router is float32 throughout, also its logits (trap 9).
-    fn route(&mut self, buffers: &mut ExpertBuffers, x: &[f32], weights: &ExpertWeights) {
+    fn route(&mut self, buffers: &mut ExpertBuffers, weights: &ExpertWeights) {
         let c = self.model.config();
         let (t, k, experts) = (self.tokens.len(), c.num_experts_per_tok, c.n_routed_experts);
         let scores = &mut buffers.scores[..t * experts];
-        multiply(self.team, &[Product::new(weights.gate.view(), x, scores)]);
         let selection = match &weights.selection {
             ExpertSelection::Biased(bias) => Selection::Biased(bias),
             ExpertSelection::Table(table) => {
@@ -126,14 +156,14 @@ impl Step<'_> {
         );
     }
 
-    /// One matrix of every expert that has tokens: `x` and `out` hold each expert's rows one after the other.
-    fn each_expert(
+    /// `N` matrices of every expert that has tokens: `x` and each `out` hold the experts' rows one after the other.
+    fn each_expert<const N: usize>(
         &mut self,
         weights: &ExpertWeights,
         first: &[u32],
-        matrix: impl Fn(&Expert) -> &crate::weights::Linear,
-        x: &[f32],
-        out: &mut [f32],
+        matrices: [fn(&Expert) -> &Linear; N],
+        x: &Quantised,
+        out: [&mut [f32]; N],
     ) {
         let mut products = ArrayVec::<Product<'_>, PRODUCTS_AT_ONCE>::new();
         let mut rest = out;
@@ -142,35 +172,23 @@ impl Step<'_> {
             if from == to {
                 continue;
             }
-            let view = matrix(expert).view();
-            let (own, tail) = std::mem::take(&mut rest).split_at_mut((to - from) * view.rows);
-            rest = tail;
-            products.push(Product::new(view, &x[from * view.cols..to * view.cols], own).rounded(self.round));
-            if products.is_full() {
-                multiply(self.team, &products);
-                products.clear();
+            for (matrix, rest) in matrices.iter().zip(&mut rest) {
+                let linear = matrix(expert);
+                let view = linear.view();
+                let (own, tail) = std::mem::take(rest).split_at_mut((to - from) * view.rows);
+                *rest = tail;
+                if products.is_full() {
+                    multiply(self.team, &products);
+                    products.clear();
+                }
+                products.push(if self.integers && linear.is_quantised() {
+                    Product::int8(view, x.int8.segment(from..to), own)
+                } else {
+                    Product::new(view, &x.floats[from * view.cols..to * view.cols], own).rounded(self.round)
+                });
             }
         }
         multiply(self.team, &products);
-    }
-
-    fn shared_expert(&mut self, buffers: &mut ExpertBuffers, x: &[f32], xq: &[f32], shared: &Expert) {
-        let c = self.model.config();
-        let (t, d) = (self.tokens.len(), c.hidden_size);
-        let width = c.moe_intermediate_size * c.n_shared_experts;
-        let gate = &mut buffers.shared_gate[..t * width];
-        let up = &mut buffers.shared_up[..t * width];
-        let products = [
-            self.product(&shared.w1, x, xq, gate),
-            self.product(&shared.w3, x, xq, up),
-        ];
-        multiply(self.team, &products);
-        // The same clamp as the routed experts (spec §16).
-        swiglu(self.team, gate, up, width, None, c.swiglu_limit, self.round);
-        let quantised = &mut buffers.shared_hidden_quantised[..t * width];
-        self.quantise(gate, width, quantised);
-        let product = self.product(&shared.w2, gate, quantised, &mut buffers.shared_output[..t * d]);
-        multiply(self.team, &[product]);
     }
 }
 

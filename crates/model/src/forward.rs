@@ -8,9 +8,10 @@ use fathom_kernels::quant::{ACTIVATION_BLOCK, e4m3_round_trip};
 use fathom_kernels::team::Team;
 
 use crate::error::ForwardError;
+use crate::numerics::Numerics;
 use crate::state::State;
 use crate::weights::{LayerWeights, Linear, Model, Site};
-use crate::workspace::Workspace;
+use crate::workspace::{Quantised, Span, Workspace};
 
 /// Which positions' logits a step returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,24 +24,51 @@ pub enum Want {
     All,
 }
 
+/// One sequence's share of a step: tokens to append and the logits wanted of them.
+pub struct Part<'a> {
+    /// What the tokens are appended to.
+    pub state: &'a mut State,
+    /// At least one.
+    pub tokens: &'a [u32],
+    /// Which of them return logits.
+    pub want: Want,
+}
+
+impl Part<'_> {
+    /// Rows of logits.
+    fn rows(&self) -> usize {
+        match self.want {
+            Want::Nothing => 0,
+            Want::Last => 1,
+            Want::All => self.tokens.len(),
+        }
+    }
+}
+
 /// What the sublayers of one step share.
 pub(crate) struct Step<'a> {
     pub(crate) model: &'a Model,
     pub(crate) team: &'a mut Team,
-    pub(crate) tokens: &'a [u32],
-    /// Position of the first token.
-    pub(crate) start: usize,
+    /// Every part's, one after the other.
+    pub(crate) tokens: Vec<u32>,
+    /// Where each part lies among them.
+    pub(crate) spans: Vec<Span>,
     /// Whether activations are rounded: the `reference` profile.
     pub(crate) round: bool,
+    /// Whether quantised linears run in integers: the `fast` profile.
+    pub(crate) integers: bool,
     /// Whether what is stored goes through the storage format first.
     pub(crate) packs: bool,
 }
 
 impl Step<'_> {
-    /// `x` as a quantised linear sees it under `reference`: each 128 elements of a row through E4M3 (spec §9.3).
-    pub(crate) fn quantise(&mut self, x: &[f32], width: usize, out: &mut [f32]) {
+    /// `x` as a quantised linear takes it: under `reference` each 128 elements of a row through E4M3 (spec §9.3), under
+    /// `fast` in eight bits.
+    pub(crate) fn quantise(&mut self, x: &[f32], width: usize, out: &mut Quantised) {
         if self.round {
-            e4m3_round_trip(self.team, x, width, ACTIVATION_BLOCK, out);
+            e4m3_round_trip(self.team, x, width, ACTIVATION_BLOCK, &mut out.floats[..x.len()]);
+        } else if self.integers {
+            out.int8.quantise(self.team, x, width);
         }
     }
 
@@ -49,15 +77,15 @@ impl Step<'_> {
         &self,
         linear: &'p Linear,
         plain: &'p [f32],
-        quantised: &'p [f32],
+        quantised: &'p Quantised,
         out: &'p mut [f32],
     ) -> Product<'p> {
-        let x = if self.round && linear.is_quantised() {
-            quantised
-        } else {
-            plain
-        };
-        Product::new(linear.view(), x, out).rounded(self.round)
+        let view = linear.view();
+        match (linear.is_quantised(), self.integers, self.round) {
+            (true, true, _) => Product::int8(view, quantised.int8.all(), out),
+            (true, _, true) => Product::new(view, &quantised.floats[..plain.len()], out).rounded(true),
+            _ => Product::new(view, plain, out).rounded(self.round),
+        }
     }
 }
 
@@ -74,67 +102,120 @@ impl Model {
         tokens: &[u32],
         want: Want,
     ) -> Result<&'w [f32], ForwardError> {
-        self.check(workspace, state, tokens)?;
-        state.broken = true;
+        self.forward_parts(team, workspace, &mut [Part { state, tokens, want }])
+    }
+
+    /// Appends one token to each of several states and returns each one's logits, `[states, vocab_size]`: see
+    /// [`Model::forward_parts`].
+    pub fn forward_batch<'w>(
+        &self,
+        team: &mut Team,
+        workspace: &'w mut Workspace,
+        states: &mut [&mut State],
+        tokens: &[u32],
+    ) -> Result<&'w [f32], ForwardError> {
+        assert_eq!(states.len(), tokens.len(), "one token for each state");
+        let parts = states.iter_mut().zip(tokens.chunks(1));
+        let mut parts: Vec<_> = parts
+            .map(|(state, tokens)| Part {
+                state,
+                tokens,
+                want: Want::Last,
+            })
+            .collect();
+        self.forward_parts(team, workspace, &mut parts)
+    }
+
+    /// Appends to several states in one step, in which every weight is read once: decode steps of many sequences
+    /// together, chunks of prompts among them. Returns the logits that the parts want, part after part, float32
+    /// `[rows, vocab_size]`. No bit of any part depends on the others.
+    ///
+    /// After [`ForwardError::NotFinite`] every part's state is unusable; after any other error all are as they were.
+    pub fn forward_parts<'w>(
+        &self,
+        team: &mut Team,
+        workspace: &'w mut Workspace,
+        parts: &mut [Part<'_>],
+    ) -> Result<&'w [f32], ForwardError> {
+        let mut adding = 0;
+        for part in &*parts {
+            adding += part.tokens.len();
+            self.check(workspace, part, adding)?;
+        }
+        if parts.is_empty() {
+            return Ok(&[]);
+        }
+        let (mut tokens, mut spans) = (
+            std::mem::take(&mut workspace.tokens),
+            std::mem::take(&mut workspace.spans),
+        );
+        tokens.clear();
+        spans.clear();
+        for part in &mut *parts {
+            part.state.broken = true;
+            spans.push(Span {
+                start: part.state.len,
+                first: tokens.len(),
+                len: part.tokens.len(),
+            });
+            tokens.extend_from_slice(part.tokens);
+        }
         let mut step = Step {
             model: self,
             team,
             tokens,
-            start: state.len,
+            spans,
             round: self.numerics().rounds(),
+            integers: self.numerics() == Numerics::Fast,
             packs: self.numerics().packs(),
         };
-        workspace.set_rotations(step.start, tokens.len());
-        step.embed(workspace);
-        for (i, layer) in self.layers.iter().enumerate() {
-            let finite = step.layer(workspace, layer, &mut state.layers[i]);
-            finite
-                .map_err(|sublayer| not_finite(format!("layer {i} {sublayer}"), step.start, tokens.len()))?;
+        let rows = step.run(workspace, parts);
+        (workspace.tokens, workspace.spans) = (step.tokens, step.spans);
+        let rows = rows.map_err(|stage| {
+            let span = workspace.spans[0];
+            not_finite(stage, span.start, span.len)
+        })?;
+        for part in parts {
+            part.state.len += part.tokens.len();
+            part.state.broken = false;
         }
-        let rows = match want {
-            Want::Nothing => 0,
-            Want::Last => 1,
-            Want::All => tokens.len(),
-        };
-        step.logits(workspace, rows)
-            .then_some(())
-            .ok_or_else(|| not_finite("the output head".to_owned(), step.start, tokens.len()))?;
-        state.len += tokens.len();
-        state.broken = false;
         Ok(&workspace.logits[..rows * self.config().vocab_size])
     }
 
-    fn check(&self, workspace: &Workspace, state: &State, tokens: &[u32]) -> Result<(), ForwardError> {
+    /// Whether a part can be appended; `tokens` are those of all parts up to it.
+    fn check(&self, workspace: &Workspace, part: &Part<'_>, tokens: usize) -> Result<(), ForwardError> {
         let config = self.config();
+        let state = &*part.state;
         if workspace.model != self.id() || state.model != self.id() {
             return Err(ForwardError::Foreign);
         }
         if state.broken {
             return Err(ForwardError::Broken);
         }
-        if tokens.is_empty() {
+        if part.tokens.is_empty() {
             return Err(ForwardError::EmptyChunk);
         }
-        if tokens.len() > workspace.max_chunk {
+        if tokens > workspace.max_chunk {
             return Err(ForwardError::ChunkTooLong {
-                tokens: tokens.len(),
+                tokens,
                 max: workspace.max_chunk,
             });
         }
         let max = config.max_position_embeddings;
-        if tokens.len() > max.saturating_sub(state.len) {
+        if part.tokens.len() > max.saturating_sub(state.len) {
             return Err(ForwardError::ContextFull {
                 len: state.len,
-                adding: tokens.len(),
+                adding: part.tokens.len(),
                 max,
             });
         }
-        match tokens
+        match part
+            .tokens
             .iter()
             .position(|&token| token as usize >= config.vocab_size)
         {
             Some(at) => Err(ForwardError::TokenOutOfRange {
-                token: tokens[at],
+                token: part.tokens[at],
                 position: state.len + at,
                 vocab_size: config.vocab_size,
             }),
@@ -152,19 +233,34 @@ fn not_finite(stage: String, start: usize, tokens: usize) -> ForwardError {
 }
 
 impl Workspace {
-    /// Sines and cosines for positions `start .. start + tokens` and for the entries they complete.
-    fn set_rotations(&mut self, start: usize, tokens: usize) {
-        let end = start + tokens;
-        self.rotations.window.set(start..end);
-        self.rotations.compress.set(start..end);
+    /// Sines and cosines for every token's position and for the entries that the parts complete, part after part.
+    fn set_rotations(&mut self, spans: &[Span]) {
+        let positions = || spans.iter().flat_map(|span| span.start..span.end());
+        self.rotations.window.set(positions());
+        self.rotations.compress.set(positions());
         for (ratio, table) in &mut self.rotations.entries {
             // An entry turns by the position of its window's first token (trap 5).
-            table.set((start / *ratio..end / *ratio).map(|window| window * *ratio));
+            let windows = spans
+                .iter()
+                .flat_map(|span| span.start / *ratio..span.end() / *ratio);
+            table.set(windows.map(|window| window * *ratio));
         }
     }
 }
 
 impl Step<'_> {
+    /// The whole step; returns the rows of logits, or what was not finite.
+    fn run(&mut self, workspace: &mut Workspace, parts: &mut [Part<'_>]) -> Result<usize, String> {
+        workspace.set_rotations(&self.spans);
+        self.embed(workspace);
+        for (i, layer) in self.model.layers.iter().enumerate() {
+            self.layer(workspace, layer, parts, i)
+                .map_err(|sublayer| format!("layer {i} {sublayer}"))?;
+        }
+        let rows = self.logits(workspace, parts);
+        rows.ok_or_else(|| "the output head".to_owned())
+    }
+
     /// Embedding rows, copied to every stream.
     fn embed(&mut self, workspace: &mut Workspace) {
         let d = self.model.config().hidden_size;
@@ -187,10 +283,11 @@ impl Step<'_> {
         &mut self,
         workspace: &mut Workspace,
         layer: &LayerWeights,
-        state: &mut crate::state::LayerState,
+        parts: &mut [Part<'_>],
+        index: usize,
     ) -> Result<(), &'static str> {
         self.read(workspace, &layer.attention_site, &layer.attention_norm);
-        self.attention(workspace, &layer.attention, state);
+        self.attention(workspace, &layer.attention, parts, index);
         self.write(workspace).then_some(()).ok_or("attention")?;
         self.read(workspace, &layer.experts_site, &layer.experts_norm);
         self.experts(workspace, &layer.experts);
@@ -216,7 +313,7 @@ impl Step<'_> {
             self.round,
             normed,
         );
-        self.quantise(normed, d, &mut workspace.normed_quantised[..t * d]);
+        self.quantise(normed, d, &mut workspace.normed_quantised);
     }
 
     /// A sublayer's output back into the streams; whether all of it is finite.
@@ -232,24 +329,42 @@ impl Step<'_> {
         )
     }
 
-    /// Logits of the last `rows` tokens (spec §5.7); whether all are finite.
-    fn logits(&mut self, workspace: &mut Workspace, rows: usize) -> bool {
+    /// The logits that the parts want (spec §5.7); how many rows, or nothing if not all are finite.
+    fn logits(&mut self, workspace: &mut Workspace, parts: &[Part<'_>]) -> Option<usize> {
+        let rows: usize = parts.iter().map(Part::rows).sum();
         if rows == 0 {
-            return true;
+            return Some(0);
         }
         let config = self.model.config();
-        let (t, d, vocab) = (self.tokens.len(), config.hidden_size, config.vocab_size);
+        let (d, vocab) = (config.hidden_size, config.vocab_size);
         let shape = self.model.hyper_shape();
+        let (streams, n) = (shape.streams * d, shape.streams);
         let site = &self.model.head_site;
-        let streams = &workspace.streams[(t - rows) * shape.streams * d..t * shape.streams * d];
-        let mix = &mut workspace.mix[..rows * shape.streams];
-        let x = &mut workspace.normed[..rows * d];
         if workspace.logits.len() < rows * vocab {
             workspace.logits.resize(rows * vocab, 0.0);
         }
+        let x = &mut workspace.normed[..rows * d];
         let logits = &mut workspace.logits[..rows * vocab];
-        multiply(self.team, &[Product::new(site.projection.view(), streams, mix)]);
-        hyper::read_head(self.team, shape, &site.base, site.scale, streams, mix, x);
+        let wanted = |part: &Part<'_>, span: &Span| {
+            let end = span.first + span.len;
+            end - part.rows()..end
+        };
+        let (mut done, mut part) = (0, 0);
+        while part < parts.len() {
+            // Rows that lie together are read together.
+            let mut range = wanted(&parts[part], &self.spans[part]);
+            part += 1;
+            while part < parts.len() && wanted(&parts[part], &self.spans[part]).start == range.end {
+                range.end = wanted(&parts[part], &self.spans[part]).end;
+                part += 1;
+            }
+            let from = &workspace.streams[range.start * streams..range.end * streams];
+            let mix = &mut workspace.mix[..range.len() * n];
+            let x = &mut x[done * d..(done + range.len()) * d];
+            multiply(self.team, &[Product::new(site.projection.view(), from, mix)]);
+            hyper::read_head(self.team, shape, &site.base, site.scale, from, mix, x);
+            done += range.len();
+        }
         rms_norm(
             self.team,
             x,
@@ -258,7 +373,17 @@ impl Step<'_> {
             shape.norm_eps,
             self.round,
         );
-        multiply(self.team, &[Product::new(self.model.head.view(), x, logits)]);
-        logits.iter().all(|logit| logit.is_finite())
+        let head = &self.model.head;
+        if self.integers && head.is_quantised() {
+            let quantised = &mut workspace.normed_quantised;
+            quantised.int8.quantise(self.team, x, d);
+            multiply(
+                self.team,
+                &[Product::int8(head.view(), quantised.int8.all(), logits)],
+            );
+        } else {
+            multiply(self.team, &[Product::new(head.view(), x, logits)]);
+        }
+        logits.iter().all(|logit| logit.is_finite()).then_some(rows)
     }
 }

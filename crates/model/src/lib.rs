@@ -22,7 +22,7 @@ mod weights;
 mod workspace;
 
 pub use error::{ForwardError, LoadError};
-pub use forward::Want;
+pub use forward::{Part, Want};
 pub use graft::GraftError;
 pub use numerics::{Numerics, UnknownNumerics};
 pub use state::State;

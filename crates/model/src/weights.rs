@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fathom_checkpoint::{Attention, Checkpoint, CheckpointError, Config, Matrix, Routing, Tensor};
+use fathom_checkpoint::{Attention, Checkpoint, CheckpointError, Config, Encoding, Matrix, Routing, Tensor};
 use fathom_kernels::compress::Compressor;
+use fathom_kernels::formats::e4m3;
 use fathom_kernels::hyper::{HyperShape, HyperSite};
 use fathom_kernels::matrix;
 use fathom_kernels::rope;
@@ -126,6 +127,7 @@ impl Model {
         let loader = Loader {
             checkpoint: &checkpoint,
             config: checkpoint.config(),
+            numerics,
         };
         let config = checkpoint.config();
         let (vocab, d) = (config.vocab_size, config.hidden_size);
@@ -201,11 +203,24 @@ impl Model {
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a Config,
+    numerics: Numerics,
 }
 
 impl Loader<'_> {
     fn linear(&self, module: &str, rows: usize, cols: usize) -> Result<Linear, CheckpointError> {
-        Ok(Linear(self.checkpoint.matrix(module, rows, cols)?))
+        let matrix = self.checkpoint.matrix(module, rows, cols)?;
+        if self.numerics == Numerics::Fast
+            && matches!(matrix.encoding, Encoding::Fp8 { .. })
+            && let Some(index) = e4m3::first_nan(&matrix.data)
+        {
+            // Integers cannot carry a NaN to where the forward pass would notice it.
+            return Err(CheckpointError::NotFinite {
+                tensor: format!("{module}.weight"),
+                index,
+                value: f32::NAN,
+            });
+        }
+        Ok(Linear(matrix))
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, CheckpointError> {

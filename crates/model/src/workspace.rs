@@ -3,21 +3,26 @@
 use fathom_checkpoint::Attention;
 use fathom_kernels::attention::Workspace as AttentionWorkspace;
 use fathom_kernels::indexer::Workspace as IndexerWorkspace;
+use fathom_kernels::int8::Int8Inputs;
 use fathom_kernels::rope::RotationTable;
 
+use crate::numerics::Numerics;
 use crate::state::{pending_max, window_slots};
-use crate::weights::{Model, ModelId};
+use crate::weights::{LayerWeights, Model, ModelId};
 
 /// Buffers for steps of up to a fixed number of tokens of one model. What grows with the context (scores, unpacked
 /// rows) grows by doubling.
 pub struct Workspace {
     pub(crate) max_chunk: usize,
     pub(crate) model: ModelId,
+    /// The step's tokens, part after part.
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) spans: Vec<Span>,
     pub(crate) streams: Vec<f32>,
     pub(crate) mix: Vec<f32>,
     pub(crate) reading: Vec<f32>,
     pub(crate) normed: Vec<f32>,
-    pub(crate) normed_quantised: Vec<f32>,
+    pub(crate) normed_quantised: Quantised,
     pub(crate) output: Vec<f32>,
     pub(crate) rotations: Rotations,
     pub(crate) attention: AttentionBuffers,
@@ -35,12 +40,20 @@ pub(crate) struct Rotations {
 
 pub(crate) struct AttentionBuffers {
     pub(crate) latent: Vec<f32>,
-    pub(crate) latent_quantised: Vec<f32>,
+    pub(crate) latent_quantised: Quantised,
     pub(crate) q: Vec<f32>,
+    /// The step's own KV rows.
+    pub(crate) kv: Vec<f32>,
+    /// One part's rows, those from its ring before its own.
     pub(crate) window_rows: Vec<f32>,
     pub(crate) result: Vec<f32>,
+    pub(crate) result_quantised: Quantised,
     pub(crate) grouped: Vec<f32>,
-    pub(crate) grouped_quantised: Vec<f32>,
+    pub(crate) grouped_quantised: Quantised,
+    /// A compressor's keys and gates of the step's tokens.
+    pub(crate) new_keys: Vec<f32>,
+    pub(crate) new_gates: Vec<f32>,
+    /// One part's, those that were pending before its own.
     pub(crate) keys: Vec<f32>,
     pub(crate) gates: Vec<f32>,
     pub(crate) entries: Vec<f32>,
@@ -59,28 +72,83 @@ pub(crate) struct ExpertBuffers {
     /// First place of each expert's tokens among all (token, expert) pairs; one more entry than experts.
     pub(crate) first: Vec<u32>,
     pub(crate) places: Vec<u32>,
-    pub(crate) inputs: Vec<f32>,
+    /// The token at each place.
+    pub(crate) order: Vec<u32>,
+    pub(crate) inputs: Quantised,
     pub(crate) input_weights: Vec<f32>,
     pub(crate) gate: Vec<f32>,
     pub(crate) up: Vec<f32>,
-    pub(crate) hidden_quantised: Vec<f32>,
+    pub(crate) hidden_quantised: Quantised,
     pub(crate) outputs: Vec<f32>,
     pub(crate) shared_gate: Vec<f32>,
     pub(crate) shared_up: Vec<f32>,
-    pub(crate) shared_hidden_quantised: Vec<f32>,
+    pub(crate) shared_hidden_quantised: Quantised,
     pub(crate) shared_output: Vec<f32>,
 }
 
+/// One sequence's share of a step.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    /// Position of its first token.
+    pub(crate) start: usize,
+    /// Its tokens among the step's.
+    pub(crate) first: usize,
+    pub(crate) len: usize,
+}
+
+impl Span {
+    pub(crate) fn end(&self) -> usize {
+        self.start + self.len
+    }
+
+    /// Its part of rows of `width`.
+    pub(crate) fn rows(&self, width: usize) -> std::ops::Range<usize> {
+        self.first * width..(self.first + self.len) * width
+    }
+}
+
+/// Inputs of quantised linears: rounded floats under `reference`, integers under `fast`, neither under `exact`.
+#[derive(Default)]
+pub(crate) struct Quantised {
+    pub(crate) floats: Vec<f32>,
+    pub(crate) int8: Int8Inputs,
+}
+
+impl Quantised {
+    fn new(numerics: Numerics, rows: usize, width: usize) -> Self {
+        match numerics {
+            Numerics::Exact => Self::default(),
+            Numerics::Reference => Self {
+                floats: vec![0.0; rows * width],
+                ..Self::default()
+            },
+            Numerics::Fast => Self {
+                int8: Int8Inputs::with_capacity(rows, width),
+                ..Self::default()
+            },
+        }
+    }
+}
+
 impl Model {
+    /// Whether routed experts take their inputs in integers, in every layer.
+    fn integer_experts(&self) -> bool {
+        let quantised =
+            |layer: &LayerWeights| layer.experts.routed.iter().all(|expert| expert.w1.is_quantised());
+        self.numerics() == Numerics::Fast && self.layers.iter().all(quantised)
+    }
+
     /// Memory for steps of up to `max_chunk` tokens (at least one).
     pub fn new_workspace(&self, max_chunk: usize) -> Workspace {
         let c = self.config();
         let t = max_chunk.max(1);
         let floats = |n: usize| vec![0.0f32; n];
+        let numerics = self.numerics();
+        let quantised = |rows: usize, width: usize| Quantised::new(numerics, rows, width);
         let d = c.hidden_size;
         let n = c.hc_mult;
         // The largest compressor: tokens of a chunk and of pending windows, and the entries they can complete.
-        let (mut token_floats, mut entry_floats, mut ratios) = (0, 0, Vec::new());
+        let (mut token_floats, mut new_floats, mut entry_floats, mut ratios) = (0, 0, 0, Vec::new());
         for layer in &c.layers {
             let (ratio, overlap) = match layer.attention {
                 Attention::Window => continue,
@@ -90,7 +158,9 @@ impl Model {
             let width = c.head_dim.max(if overlap { c.index_head_dim } else { 0 });
             let token_width = if overlap { 2 * width } else { width };
             token_floats = token_floats.max((pending_max(ratio, overlap) + t) * token_width);
-            entry_floats = entry_floats.max((t / ratio + 1) * width);
+            new_floats = new_floats.max(t * token_width);
+            // Every part of a step may complete an entry that its pending tokens began.
+            entry_floats = entry_floats.max(t * width);
             if !ratios.contains(&ratio) {
                 ratios.push(ratio);
             }
@@ -104,33 +174,38 @@ impl Model {
         Workspace {
             max_chunk: t,
             model: self.id(),
+            tokens: Vec::with_capacity(t),
+            spans: Vec::with_capacity(t),
             streams: floats(t * n * d),
             mix: floats(t * self.hyper_shape().mix_width()),
             reading: floats(t * d),
             normed: floats(t * d),
-            normed_quantised: floats(t * d),
+            normed_quantised: quantised(t, d),
             output: floats(t * d),
             rotations: Rotations {
                 window: RotationTable::new(self.window_frequencies.clone(), t),
                 compress: RotationTable::new(self.compress_frequencies.clone(), t),
                 entries: ratios
                     .into_iter()
-                    .map(|r| {
-                        (
-                            r,
-                            RotationTable::new(self.compress_frequencies.clone(), t / r + 1),
-                        )
-                    })
+                    .map(|r| (r, RotationTable::new(self.compress_frequencies.clone(), t)))
                     .collect(),
             },
             attention: AttentionBuffers {
                 latent: floats(t * c.q_lora_rank),
-                latent_quantised: floats(t * c.q_lora_rank),
+                latent_quantised: quantised(t, c.q_lora_rank),
                 q: floats(t * q),
                 window_rows: floats((window_slots(c) + t) * c.head_dim),
+                kv: floats(t * c.head_dim),
                 result: floats(t * q),
+                result_quantised: if numerics == Numerics::Fast {
+                    quantised(t * c.o_groups, q / c.o_groups)
+                } else {
+                    Quantised::default()
+                },
                 grouped: floats(t * c.o_groups * c.o_lora_rank),
-                grouped_quantised: floats(t * c.o_groups * c.o_lora_rank),
+                grouped_quantised: quantised(t, c.o_groups * c.o_lora_rank),
+                new_keys: floats(new_floats),
+                new_gates: floats(new_floats),
                 keys: floats(token_floats),
                 gates: floats(token_floats),
                 entries: floats(entry_floats),
@@ -147,15 +222,20 @@ impl Model {
                 weights: floats(pairs),
                 first: vec![0; c.n_routed_experts + 1],
                 places: vec![0; pairs],
-                inputs: floats(pairs * d),
+                order: vec![0; pairs],
+                inputs: Quantised {
+                    // Rows move to their experts as they are, under `exact` too.
+                    floats: floats(if self.integer_experts() { 0 } else { pairs * d }),
+                    int8: quantised(pairs, d).int8,
+                },
                 input_weights: floats(pairs),
                 gate: floats(pairs * width),
                 up: floats(pairs * width),
-                hidden_quantised: floats(pairs * width),
+                hidden_quantised: quantised(pairs, width),
                 outputs: floats(pairs * d),
                 shared_gate: floats(t * shared),
                 shared_up: floats(t * shared),
-                shared_hidden_quantised: floats(t * shared),
+                shared_hidden_quantised: quantised(t, shared),
                 shared_output: floats(t * d),
             },
             logits: Vec::new(),

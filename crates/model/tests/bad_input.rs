@@ -88,7 +88,15 @@ fn a_nan_in_the_weights_names_its_layer() {
         poison(copy.path(), tensor, dtype_size);
         let model = open(copy.path()).unwrap_or_else(|error| panic!("{tensor}: {error}"));
         for numerics in Numerics::ALL {
-            let model = Model::load(Checkpoint::open(copy.path()).expect("opens"), numerics).expect("loads");
+            let model = match Model::load(Checkpoint::open(copy.path()).expect("opens"), numerics) {
+                Ok(model) => model,
+                Err(error) => {
+                    // Integer products cannot carry a NaN, so `fast` looks for it first.
+                    assert!(numerics == Numerics::Fast && dtype_size == 1, "{error}");
+                    assert!(error.to_string().contains(tensor), "{error}");
+                    continue;
+                }
+            };
             let mut state = model.new_state();
             let error = forward(&model, &mut state, 128, &[5; 100]).expect_err(tensor);
             assert!(error.to_string().contains(stage), "{tensor} {numerics}: {error}");

@@ -80,9 +80,31 @@ pub fn round_trip(block: &mut [f32]) {
     }
 }
 
+/// The first code that is NaN.
+pub fn first_nan(codes: &[u8]) -> Option<usize> {
+    // Runs without an early exit are compared a register at a time.
+    let is_nan = |code: &u8| code & 0x7F == 0x7F;
+    let run = codes
+        .chunks(4096)
+        .position(|run| run.iter().filter(|code| is_nan(code)).count() > 0)?;
+    codes[run * 4096..]
+        .iter()
+        .position(is_nan)
+        .map(|at| run * 4096 + at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_nan_is_found() {
+        let mut codes = vec![0x7E; 10_000];
+        assert_eq!(first_nan(&codes), None);
+        codes[9_000] = 0xFF;
+        codes[9_999] = 0x7F;
+        assert_eq!(first_nan(&codes), Some(9_000));
+    }
 
     #[test]
     fn every_code_survives_encoding() {

@@ -102,10 +102,36 @@ impl Int8Inputs {
     /// As [`Int8Inputs::quantise`] for `x` `[rows, groups, width]`, into `groups` segments: the inputs of a
     /// block-diagonal product.
     pub fn quantise_groups(&mut self, team: &mut Team, x: &[f32], width: usize, groups: usize) {
+        let rows = x.len() / width / groups;
+        self.quantise_rows(team, x, width, |source| {
+            let (row, group) = (source / groups, source % groups);
+            (group * rows, Place::of(rows, row))
+        });
+    }
+
+    /// As [`Int8Inputs::quantise`], into segments: segment `s` has rows `bounds[s]..bounds[s + 1]`.
+    ///
+    /// # Panics
+    /// When the bounds do not ascend from 0 to the number of rows.
+    pub fn quantise_segments(&mut self, team: &mut Team, x: &[f32], width: usize, bounds: &[u32]) {
+        self.quantise_rows(team, x, width, |row| {
+            let next = bounds.partition_point(|&first| first as usize <= row);
+            let (first, end) = (bounds[next - 1] as usize, bounds[next] as usize);
+            (first, Place::of(end - first, row - first))
+        });
+    }
+
+    /// Quantises each row of `x` to the place in a segment, given with the segment's first row, that `place` says; it
+    /// must give each row another.
+    fn quantise_rows(
+        &mut self,
+        team: &mut Team,
+        x: &[f32],
+        width: usize,
+        place: impl Fn(usize) -> (usize, Place) + Sync,
+    ) {
         let (all, blocks) = (x.len() / width, width.div_ceil(BLOCK));
         assert_eq!(x.len(), all * width);
-        assert_eq!(all % groups, 0);
-        let rows = all / groups;
         self.resize(all, width);
         let isa = isa::detected();
         let out = Writer::new(self);
@@ -114,15 +140,14 @@ impl Int8Inputs {
         team.run((all * blocks).div_ceil(per_item), |item, _| {
             for at in item * per_item..(all * blocks).min((item + 1) * per_item) {
                 let (source, block) = (at / blocks, at % blocks);
-                let (row, group) = (source / groups, source % groups);
                 let from = block * BLOCK;
                 let x = &x[source * width + from..][..BLOCK.min(width - from)];
                 let mut codes = [0; BLOCK];
                 let mut sums = [0; GROUPS];
                 let scale = quantise_block(isa, x, &mut codes, &mut sums);
-                let place = Place::of(rows, row);
-                // SAFETY: each block of each row is in exactly one item.
-                unsafe { out.write(group * rows, place, block, &codes, scale, &sums) };
+                let (first, place) = place(source);
+                // SAFETY: each block of each row is in exactly one item, and has a place of its own.
+                unsafe { out.write(first, place, block, &codes, scale, &sums) };
             }
         });
     }

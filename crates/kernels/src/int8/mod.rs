@@ -46,11 +46,10 @@ const STREAMED_INPUTS: usize = 8;
 /// Input rows of a register tile.
 const TILE_INPUTS: usize = 6;
 
-/// Rows `first .. first + rows` of a matrix times every input row.
+/// Rows of a matrix from `first_row` on, times every input row.
 pub(crate) struct Int8Product<'a> {
     pub(crate) matrix: Matrix<'a>,
     pub(crate) first_row: usize,
-    pub(crate) rows: usize,
     pub(crate) x: Int8View<'a>,
     pub(crate) y: Disjoint<'a, f32>,
     pub(crate) y_stride: usize,

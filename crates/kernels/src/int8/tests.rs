@@ -135,7 +135,6 @@ fn run(isa: isa::Isa, matrix: Matrix<'_>, x: Int8View<'_>, scratch: &mut Scratch
     let product = Int8Product {
         matrix,
         first_row: 0,
-        rows: matrix.rows,
         x,
         y: Disjoint::new(&mut y),
         y_stride: matrix.rows,

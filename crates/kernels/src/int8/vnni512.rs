@@ -317,18 +317,15 @@ fn four_blocks<const T: usize, const KIND: Kind, const WHOLE: bool>(
         let mut bytes = [0u32; ROWS];
         for r in 0..ROWS {
             let ahead = codes[r].as_ptr().wrapping_add(ROWS * codes[r].len());
-            // SAFETY: prefetches are hints and read nothing.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(block * plane_bytes(KIND)).cast());
-                if KIND == 8 {
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(block * BLOCK + 64).cast());
-                }
-                if b == 0 && (KIND == 5 || KIND == 6) {
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(cols / 2 + block * BLOCK / 8).cast());
-                }
-                if b == 0 && KIND == 6 {
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(cols / 8 * 5 + block * BLOCK / 8).cast());
-                }
+            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(block * plane_bytes(KIND)).cast());
+            if KIND == 8 {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(block * BLOCK + 64).cast());
+            }
+            if b == 0 && (KIND == 5 || KIND == 6) {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(cols / 2 + block * BLOCK / 8).cast());
+            }
+            if b == 0 && KIND == 6 {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(cols / 8 * 5 + block * BLOCK / 8).cast());
             }
             weights[r] = group_integers::<KIND>(codes[r], cols, block, groups);
             bytes[r] = scale_bytes(&scales[r][block * GROUPS..][..groups]);
@@ -602,12 +599,10 @@ fn prefetch(matrix: &Matrix<'_>, rows: std::ops::Range<usize>, first: usize) {
     let (from, to) = (first * BLOCK, ((first + BLOCKS) * BLOCK).min(matrix.cols));
     for row in rows.start..rows.end.min(matrix.rows) {
         for line in matrix.codes_of(row, from, to - from).chunks(64) {
-            // SAFETY: a prefetch is a hint and reads nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
         }
         if let Elements::Fp4 { scales, .. } | Elements::Grouped { scales, .. } = matrix.elements {
-            // SAFETY: as above.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(scales[(row * matrix.cols + from) / 32..].as_ptr().cast()) };
+            _mm_prefetch::<_MM_HINT_T0>(scales[(row * matrix.cols + from) / 32..].as_ptr().cast());
         }
     }
 }

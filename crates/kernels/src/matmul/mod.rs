@@ -171,7 +171,6 @@ impl<'a> Product<'a> {
         Some(Int8Product {
             matrix: self.matrix,
             first_row: self.first_row,
-            rows: self.rows,
             x,
             y: self.y,
             y_stride: self.y_stride,
