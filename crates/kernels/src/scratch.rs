@@ -4,7 +4,6 @@
 #[derive(Default)]
 pub struct Scratch {
     lines: Vec<Line>,
-    pub(crate) indices: Vec<u32>,
 }
 
 /// A cache line, and one AVX-512 register.

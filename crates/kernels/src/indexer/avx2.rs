@@ -3,7 +3,9 @@
 #[allow(clippy::wildcard_imports, reason = "a kernel uses dozens of intrinsics")]
 use std::arch::x86_64::*;
 
-use super::codes::{KEYS, KeyBlock, MAX_EXPONENT, MIN_EXPONENT, PackedKeys, ROWS, TABLE, Tile};
+use super::codes::{MAX_EXPONENT, MIN_EXPONENT};
+use super::keys::{KEYS, KeyBlock, PackedKeys, TABLE};
+use super::queries::{ROWS, Tile};
 
 /// Keys of a register.
 const LANES: usize = 8;
@@ -110,7 +112,7 @@ fn transposed(rows: &PackedKeys<'_>, first: usize, group: usize) -> [__m256i; 4]
     ]
 }
 
-/// See [`super::codes::Query::score`].
+/// See [`super::queries::IntegerQuery::score`].
 macro_rules! score {
     ($(#[$meta:meta])* $name:ident, $features:literal, $add_dots:expr) => {
         $(#[$meta])*

@@ -3,7 +3,9 @@
 #[allow(clippy::wildcard_imports, reason = "a kernel uses dozens of intrinsics")]
 use std::arch::x86_64::*;
 
-use super::codes::{KEYS, KeyBlock, MAX_EXPONENT, MIN_EXPONENT, PackedKeys, ROWS, TABLE, Tile};
+use super::codes::{MAX_EXPONENT, MIN_EXPONENT};
+use super::keys::{KEYS, KeyBlock, PackedKeys, TABLE};
+use super::queries::{ROWS, Tile};
 
 /// Keys of a register.
 const LANES: usize = 16;
@@ -105,7 +107,7 @@ fn transposed(rows: &PackedKeys<'_>, first: usize, group: usize) -> [__m512i; 4]
     ]
 }
 
-/// See [`super::codes::Query::score`]; without `SPLIT` no row carries.
+/// See [`super::queries::IntegerQuery::score`]; without `SPLIT` no row carries.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn score<const SPLIT: bool>(
     tiles: &[Tile],

@@ -10,6 +10,8 @@ mod avx512;
 mod codes;
 mod float;
 mod general;
+mod keys;
+mod queries;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -18,9 +20,12 @@ pub use select::select;
 
 use crate::attention::visible;
 use crate::isa::{self, Isa};
+use crate::matmul::prefetch;
 use crate::rows::{BLOCK_ROWS, RowFormat, RowStore};
 use crate::team::{Disjoint, Scratch, Team};
-use codes::{KEYS, Kernel, KeyBlock};
+use codes::Kernel;
+use keys::{KEYS, KeyBlock};
+use queries::IntegerQuery;
 
 /// Keys of one item of work.
 const KEYS_PER_ITEM: usize = BLOCK_ROWS;
@@ -33,6 +38,9 @@ const SCORES: usize = 2 << 20;
 
 /// Queries whose integers are kept at a time.
 const QUERIES: usize = 256;
+
+/// Scores of one query that are worth another thread's help in selecting.
+const SCORES_PER_PART: usize = 32 << 10;
 
 /// One layer's indexer for consecutive queries.
 pub struct Indexer<'a> {
@@ -58,12 +66,14 @@ pub struct Indexer<'a> {
 pub struct Workspace {
     scores: Vec<f32>,
     queries: Vec<Query>,
+    finalists: Vec<u32>,
+    finalist_scores: Vec<f32>,
 }
 
 /// A query's integer form, where it has one.
 #[derive(Default)]
 struct Query {
-    codes: codes::Query,
+    integers: IntegerQuery,
     regular: bool,
 }
 
@@ -115,13 +125,15 @@ impl Indexer<'_> {
                 .clamp(QUERIES_PER_ITEM, QUERIES)
                 .min(queries - from);
             self.score(isa, team, workspace, from..from + n, keys);
-            let (scores, chosen) = (&workspace.scores, Disjoint::new(&mut *chosen));
-            team.run(n, |item, scratch| {
-                let scores = &scores[item * keys..][..self.visible(from + item)];
-                // SAFETY: each item owns its query's row.
-                let chosen = unsafe { chosen.part((from + item) * stride, self.top_k) };
-                select::select_with(isa, scores, &mut scratch.indices, chosen);
-            });
+            self.select(
+                isa,
+                team,
+                workspace,
+                from..from + n,
+                keys,
+                Disjoint::new(chosen),
+                stride,
+            );
             from += n;
         }
     }
@@ -129,6 +141,16 @@ impl Indexer<'_> {
     /// Keys that a query may see.
     fn visible(&self, query: usize) -> usize {
         visible(self.start + query, self.ratio)
+    }
+
+    /// The packed rows of [`KEYS`] keys from `first` on, none beyond the last block. Those that are not there yet hold
+    /// anything.
+    fn packed_keys(&self, first: usize) -> &[u8] {
+        if first >= self.keys.len() {
+            return &[];
+        }
+        let bytes = self.keys.format().bytes();
+        &self.keys.block(first / BLOCK_ROWS)[first % BLOCK_ROWS * bytes..][..KEYS * bytes]
     }
 
     /// One query's heads and their weights.
@@ -152,6 +174,7 @@ impl Indexer<'_> {
         let Workspace {
             scores,
             queries: prepared,
+            ..
         } = workspace;
         let n = queries.len();
         if scores.len() < n * stride {
@@ -169,7 +192,7 @@ impl Indexer<'_> {
                 // SAFETY: each item owns its query.
                 let query = &mut unsafe { parts.part(item, 1) }[0];
                 query.regular =
-                    codes::have_integers(format) && query.codes.set(isa, q, weights, format.width());
+                    codes::have_integers(format) && query.integers.set(isa, q, weights, format.width());
             });
         }
         let (prepared, scores) = (&*prepared, Disjoint::new(scores));
@@ -205,6 +228,62 @@ impl Indexer<'_> {
         });
     }
 
+    /// Chooses the best of each row of scores. Parts of long rows are searched side by side where there are threads
+    /// left, and then the best of all parts are found among the best of each.
+    fn select(
+        &self,
+        isa: Isa,
+        team: &mut Team,
+        workspace: &mut Workspace,
+        queries: std::ops::Range<usize>,
+        row: usize,
+        chosen: Disjoint<'_, u32>,
+        stride: usize,
+    ) {
+        let (n, k) = (queries.len(), self.top_k);
+        let parts = (team.threads() / n).clamp(1, (row / SCORES_PER_PART.max(2 * k)).max(1));
+        let (finalists, finalist_scores) = (&mut workspace.finalists, &mut workspace.finalist_scores);
+        let needed = if parts > 1 { n * parts * k } else { 0 };
+        if finalists.len() < needed {
+            finalists.resize(needed, 0);
+            finalist_scores.resize(needed, 0.0);
+        }
+        let (all, scores) = (Disjoint::new(finalists), Disjoint::new(finalist_scores));
+        team.run(n * parts, |item, scratch| {
+            let (query, part) = (item / parts, item % parts);
+            let visible = self.visible(queries.start + query);
+            let (from, to) = (visible * part / parts, visible * (part + 1) / parts);
+            let seen = &workspace.scores[query * row..][from..to];
+            if parts == 1 {
+                // SAFETY: each item owns its query's row.
+                let chosen = unsafe { chosen.part((queries.start + query) * stride, k) };
+                select::select_with(isa, seen, scratch, chosen);
+                return;
+            }
+            // SAFETY: each item owns its part's finalists.
+            let (finalists, scores) = unsafe { (all.part(item * k, k), scores.part(item * k, k)) };
+            select::select_with(isa, seen, scratch, finalists);
+            for (index, score) in finalists.iter_mut().zip(scores) {
+                *score = seen[*index as usize];
+                *index += from as u32;
+            }
+        });
+        if parts == 1 {
+            return;
+        }
+        let (finalists, scores) = (&workspace.finalists, &workspace.finalist_scores);
+        team.run(n, |query, scratch| {
+            let own = query * parts * k..(query + 1) * parts * k;
+            // SAFETY: each item owns its query's row.
+            let chosen = unsafe { chosen.part((queries.start + query) * stride, k) };
+            // Finalists are in the order of their keys, so ties go to the smaller index here too.
+            select::select_with(isa, &scores[own.clone()], scratch, chosen);
+            chosen
+                .iter_mut()
+                .for_each(|index| *index = finalists[own.start + *index as usize]);
+        });
+    }
+
     /// Writes the scores of some queries and `visible` keys from `first_key` on, the first of a block of rows. Query
     /// `i` of `tile` is this indexer's query `start + i`, and has its integers in `prepared[i]` and its scores in
     /// `scores(i)`.
@@ -223,12 +302,12 @@ impl Indexer<'_> {
         let width = format.width();
         let [key] = scratch.floats([width]);
         let mut block = KeyBlock::new();
-        let rows = self.keys.block(first_key / BLOCK_ROWS);
         for first in (0..visible).step_by(KEYS) {
-            let rows = &rows[first * format.bytes()..];
+            let rows = self.packed_keys(first_key + first);
             if codes::have_integers(format) {
                 block.load(kernel, rows, width);
             }
+            prefetch(self.packed_keys(first_key + first + KEYS));
             let in_sight = u64::MAX >> KEYS.saturating_sub(visible - first);
             for i in tile.clone() {
                 let Some(scores) = scores(i)[first..].first_chunk_mut() else {
@@ -236,7 +315,7 @@ impl Indexer<'_> {
                 };
                 let mut left = in_sight;
                 if prepared[i].regular {
-                    prepared[i].codes.score(kernel, &block, width, scores);
+                    prepared[i].integers.score(kernel, &block, width, scores);
                     left &= block.irregular;
                 }
                 let (q, weights) = self.query(start + i);

@@ -1,6 +1,7 @@
 //! The largest scores: a bound first, then one pass that keeps what reaches it.
 
 use crate::isa::multiversion;
+use crate::scratch::Scratch;
 
 /// Scores looked at together: a run below the bound is passed over with vector comparisons.
 const RUN: usize = 32;
@@ -12,40 +13,35 @@ const MAXIMA_PER_CHOICE: usize = 4;
 const CANDIDATES_PER_CHOICE: usize = 4;
 
 /// Writes the indices of the `chosen.len()` largest of `scores` to `chosen`, ascending, in linear time. Equal scores (−0
-/// equals +0) go to the smaller index; NaN is the smallest. `memory` is reused from call to call and holds a small
-/// multiple of `chosen.len()`.
+/// equals +0) go to the smaller index; NaN is the smallest. Of `scratch` it takes a small multiple of `chosen.len()`.
 ///
 /// # Panics
 /// When `chosen` is longer than `scores`, or `scores` than 2³² − 1.
-pub fn select(scores: &[f32], memory: &mut Vec<u32>, chosen: &mut [u32]) {
+pub fn select(scores: &[f32], scratch: &mut Scratch, chosen: &mut [u32]) {
     assert!(
         chosen.len() <= scores.len() && u32::try_from(scores.len()).is_ok(),
         "{} of {} scores",
         chosen.len(),
         scores.len()
     );
-    select_with(crate::isa::detected(), scores, memory, chosen);
+    select_with(crate::isa::detected(), scores, scratch, chosen);
 }
 
 multiversion! {
-    pub(super) fn select_with = select_body(scores: &[f32], memory: &mut Vec<u32>, chosen: &mut [u32])
+    pub(super) fn select_with = select_body(scores: &[f32], scratch: &mut Scratch, chosen: &mut [u32])
 }
 
 #[inline(always)]
-fn select_body(scores: &[f32], memory: &mut Vec<u32>, chosen: &mut [u32]) {
+fn select_body(scores: &[f32], scratch: &mut Scratch, chosen: &mut [u32]) {
     let k = chosen.len();
     if k == 0 {
         return;
     }
     let maxima = scores.len().min(MAXIMA_PER_CHOICE * k);
     let capacity = CANDIDATES_PER_CHOICE * k + RUN;
-    let needed = maxima.max(2 * capacity);
-    if memory.len() < needed {
-        memory.resize(needed.next_power_of_two(), 0);
-    }
+    let [maxima, ranks, indices] = scratch.aligned([maxima, capacity, capacity]);
 
     // The k-th largest maximum has k scores at or above it, so the k-th largest score is not below it.
-    let maxima = &mut memory[..maxima];
     maxima.fill(0);
     for scores in scores.chunks(maxima.len()) {
         for (max, &score) in maxima.iter_mut().zip(scores) {
@@ -54,7 +50,6 @@ fn select_body(scores: &[f32], memory: &mut Vec<u32>, chosen: &mut [u32]) {
     }
     let mut floor = kth_largest(maxima, k);
 
-    let (ranks, indices) = memory[..2 * capacity].split_at_mut(capacity);
     let mut kept = 0;
     for (run, scores) in scores.chunks(RUN).enumerate() {
         let mut left = above(scores, floor);

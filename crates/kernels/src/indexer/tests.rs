@@ -211,7 +211,7 @@ fn rows_of_a_model_take_the_integer_path_and_agree_with_float32() {
     let case = Case::model_like(&mut random, 128, 64, 2, 1024);
     let store = case.packed();
     for (q, weights) in case.q.chunks_exact(64 * 128).zip(case.weights.chunks_exact(64)) {
-        assert!(codes::Query::default().set(isa::detected(), q, weights, 128));
+        assert!(IntegerQuery::default().set(isa::detected(), q, weights, 128));
     }
     let mut block = KeyBlock::new();
     let irregular: u32 = (0..4)
@@ -275,7 +275,7 @@ fn every_kernel_gives_the_scalar_twins_bits() {
         let width = [32, 64, 96, 128][round % 4];
         let case = Case::new(&mut random, width, 1 + round, 1, KEYS, [round % 15, round % 5]);
         let store = case.packed();
-        let mut query = codes::Query::default();
+        let mut query = IntegerQuery::default();
         if !query.set(Isa::Scalar, &case.q, &case.weights, width) {
             continue;
         }
@@ -340,6 +340,38 @@ fn choices_are_the_best_of_the_visible_and_do_not_depend_on_company() {
     }
 }
 
+/// Long rows are searched in parts when there are threads for them.
+#[test]
+fn choices_from_long_rows_do_not_depend_on_threads() {
+    let mut random = Random(7);
+    let (n, top_k, queries) = (2 * SCORES_PER_PART + 77, 300, 2);
+    let mut workspace = Workspace {
+        scores: (0..queries * n).map(|_| random.below(1000) as f32).collect(),
+        ..Workspace::default()
+    };
+    let expected: Vec<u32> = workspace
+        .scores
+        .chunks(n)
+        .flat_map(|scores| sorted_choice(scores, top_k))
+        .collect();
+    let keys = RowStore::new(RowFormat::F32 { width: 1 });
+    let indexer = Indexer {
+        q: &[],
+        head_weights: &[],
+        heads: 1,
+        start: n * queries - 1,
+        ratio: queries,
+        top_k,
+        keys: &keys,
+    };
+    for threads in [1, 3, 4, 9] {
+        let mut chosen = vec![0; queries * top_k];
+        let (places, team) = (Disjoint::new(&mut chosen), &mut Team::new(threads));
+        indexer.select(Isa::Scalar, team, &mut workspace, 0..queries, n, places, top_k);
+        assert!(chosen == expected, "{threads} threads");
+    }
+}
+
 /// The `k` largest by a stable sort, ascending.
 fn sorted_choice(scores: &[f32], k: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..scores.len() as u32).collect();
@@ -387,13 +419,13 @@ fn selection_is_the_sorted_prefix_with_ties_to_the_smaller_index() {
                 let expected = sorted_choice(&scores, k);
                 for isa in isa::available() {
                     let mut chosen = vec![u32::MAX; k];
-                    select::select_with(isa, &scores, &mut Vec::new(), &mut chosen);
+                    select::select_with(isa, &scores, &mut Scratch::default(), &mut chosen);
                     assert!(chosen == expected, "{k} of {n}, kind {kind}, {isa:?}");
                 }
             }
         }
     }
-    select(&[1.0], &mut Vec::new(), &mut []);
+    select(&[1.0], &mut Scratch::default(), &mut []);
 }
 
 proptest::proptest! {
@@ -401,7 +433,7 @@ proptest::proptest! {
     fn selection_of_any_bits(words: Vec<u32>, k in 1usize..40) {
         let scores: Vec<f32> = words.into_iter().map(f32::from_bits).collect();
         let mut chosen = vec![0; k.min(scores.len())];
-        select(&scores, &mut Vec::new(), &mut chosen);
+        select(&scores, &mut Scratch::default(), &mut chosen);
         proptest::prop_assert_eq!(&chosen, &sorted_choice(&scores, chosen.len()));
     }
 }

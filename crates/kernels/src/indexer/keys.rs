@@ -1,0 +1,120 @@
+//! Keys as integers.
+
+use super::codes::{Kernel, MAX_EXPONENT, MAX_WORDS, MIN_EXPONENT, OFFSET, have_integers, power};
+use crate::formats::e2m1::GROUP;
+use crate::rows::RowFormat;
+
+/// Keys of a block. A block of [`crate::rows::RowStore`] holds a whole number of them.
+pub(super) const KEYS: usize = 64;
+
+/// Largest distance of a key's group exponents.
+const MAX_SHIFT: u8 = 3;
+
+/// E2M1 codes as integers, plus 16 to be positive.
+pub(super) const TABLE: [u8; 16] = [16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4];
+
+/// [`KEYS`] keys as unsigned integers, transposed: a word of each key, then the next word of each.
+///
+/// Of every eight elements, the first word has those with an even index and the second the others, as the nibbles of
+/// four bytes lie.
+#[repr(C, align(64))]
+pub(super) struct KeyBlock {
+    pub(super) codes: [[u32; KEYS]; MAX_WORDS],
+    /// The power of two of a key's integers.
+    pub(super) scales: [f32; KEYS],
+    /// A bit for each key without an integer form; its codes and scale are meaningless.
+    pub(super) irregular: u64,
+}
+
+impl KeyBlock {
+    pub(super) fn new() -> Self {
+        Self {
+            codes: [[0; KEYS]; MAX_WORDS],
+            scales: [0.0; KEYS],
+            irregular: 0,
+        }
+    }
+
+    /// Takes [`KEYS`] packed rows.
+    pub(super) fn load(&mut self, kernel: Kernel, bytes: &[u8], width: usize) {
+        let rows = PackedKeys::new(bytes, width);
+        match kernel {
+            // SAFETY: `Kernel::of` found AVX-512 with VNNI.
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => unsafe { super::avx512::load(self, &rows) },
+            // SAFETY: `Kernel::of` found AVX2.
+            #[cfg(target_arch = "x86_64")]
+            Kernel::AvxVnni | Kernel::Avx2 => unsafe { super::avx2::load(self, &rows) },
+            Kernel::Scalar => self.load_scalar(&rows),
+        }
+    }
+
+    fn load_scalar(&mut self, rows: &PackedKeys<'_>) {
+        self.irregular = 0;
+        for key in 0..KEYS {
+            let (codes, exponents) = rows.key(key);
+            let lowest = exponents.into_iter().fold(u8::MAX, u8::min);
+            let regular = exponents.iter().all(|e| e - lowest <= MAX_SHIFT)
+                && (MIN_EXPONENT..=MAX_EXPONENT).contains(&(lowest as u32));
+            self.irregular |= (!regular as u64) << key;
+            // Integers are twice the E2M1 values.
+            self.scales[key] = power((lowest as u32).max(1) - 1);
+            for (word, codes) in codes.chunks_exact(4).enumerate() {
+                let shift = (exponents[word / 4] - lowest).min(MAX_SHIFT);
+                let integers = |high: u32| {
+                    u32::from_le_bytes(std::array::from_fn(|i| {
+                        let value = TABLE[(codes[i] >> high & 15) as usize] as i32 - 16;
+                        ((value << shift) + OFFSET) as u8
+                    }))
+                };
+                self.codes[2 * word][key] = integers(0);
+                self.codes[2 * word + 1][key] = integers(4);
+            }
+        }
+    }
+}
+
+/// [`KEYS`] packed rows, checked once.
+pub(super) struct PackedKeys<'a> {
+    bytes: &'a [u8],
+    width: usize,
+}
+
+impl<'a> PackedKeys<'a> {
+    fn new(bytes: &'a [u8], width: usize) -> Self {
+        let format = RowFormat::IndexKey { width };
+        assert!(have_integers(format) && bytes.len() >= KEYS * format.bytes());
+        Self { bytes, width }
+    }
+
+    /// [`KEYS`] rows of [`Self::stride`] bytes.
+    pub(super) fn as_ptr(&self) -> *const u8 {
+        self.bytes.as_ptr()
+    }
+
+    /// Bytes of a row: [`Self::groups`] times sixteen of codes, and as many of scales as there are groups.
+    pub(super) fn stride(&self) -> usize {
+        self.width / 2 + self.groups()
+    }
+
+    /// Groups of 32 elements, one to four.
+    pub(super) fn groups(&self) -> usize {
+        self.width / GROUP
+    }
+
+    /// Which of a row's last four bytes is each group's scale; what is missing from four groups repeats the last.
+    pub(super) fn scale_order(&self) -> [u8; 4] {
+        let first = 4 - self.groups() as u8;
+        [0, 1, 2, 3].map(|group| (first + group).min(3))
+    }
+
+    /// A key's codes, and its groups' scale bytes.
+    fn key(&self, key: usize) -> (&'a [u8], [u8; 4]) {
+        let row = &self.bytes[key * self.stride()..][..self.stride()];
+        let last = &row[row.len() - 4..];
+        (
+            &row[..self.width / 2],
+            self.scale_order().map(|i| last[i as usize]),
+        )
+    }
+}
