@@ -20,12 +20,13 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 /// Runs a bench that must succeed, in a directory of its own; the files it wrote, and standard output.
-fn measured(args: &[&str]) -> (TempDir, String) {
+fn measured(args: &str) -> (TempDir, String) {
+    let args: Vec<&str> = args.split_whitespace().collect();
     let dir = TempDir::new().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (json, csv, svg) = (path("b.json"), path("b.csv"), path("b.svg"));
     let files = ["--json", &json, "--csv", &csv, "--svg", &svg];
-    let output = bench(&[args, &files].concat());
+    let output = bench(&[&args[..], &files].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let names = fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(names, 3, "nothing but the three files is left");
@@ -60,16 +61,8 @@ fn positive(value: &Value, field: &str) -> f64 {
 
 #[test]
 fn the_report_has_every_promised_field() {
-    let (dir, stdout) = measured(&[
-        "--prefill",
-        "64,150",
-        "--depths",
-        "0,4096,65536",
-        "--gen",
-        "4",
-        "--repeats",
-        "2",
-    ]);
+    let args = "--prefill 64,150 --depths 0,4096,65536 --batch 1,3 --gen 4 --repeats 2";
+    let (dir, stdout) = measured(args);
     let report = json(&dir);
     assert_eq!(report["model"], "fathom-small-1");
     assert_eq!(report["numerics"], "reference");
@@ -131,6 +124,13 @@ fn the_report_has_every_promised_field() {
         let parts = positive(decode, "weight_bytes_per_token") + positive(decode, "cache_bytes_per_token");
         assert_eq!(parts, positive(decode, "bytes_per_token"));
     }
+    let batch = report["batch"].as_array().unwrap();
+    let sessions: Vec<_> = batch.iter().map(|b| b["sessions"].as_u64().unwrap()).collect();
+    assert_eq!(sessions, [1, 3]);
+    for batch in batch {
+        positive(batch, "tokens_per_s");
+        positive(batch, "times_one_session");
+    }
     assert_eq!(report["memory"]["kv_bytes_per_token"], 61.6875);
     if cfg!(target_os = "linux") {
         assert!(positive(&report["memory"], "anonymous_bytes") < positive(&report["memory"], "rss_bytes"));
@@ -146,12 +146,13 @@ fn the_report_has_every_promised_field() {
         "61.69 bytes per token",
         "the context ends there",
         "grafting",
+        "Sessions decoding together at 0",
     ] {
         assert!(stdout.contains(phrase), "{stdout}\nshould say: {phrase}");
     }
     let csv = read(&dir, "b.csv");
     let columns: Vec<_> = csv.lines().map(|line| line.split(',').count()).collect();
-    assert_eq!(columns, [10; 6], "{csv}");
+    assert_eq!(columns, [11; 8], "{csv}");
     let svg = read(&dir, "b.svg");
     assert!(
         svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && svg.contains("64K"),
@@ -162,19 +163,8 @@ fn the_report_has_every_promised_field() {
 
 #[test]
 fn a_sweep_reads_one_prompt_in_steps() {
-    let args = [
-        "--interval",
-        "300",
-        "--depths",
-        "1000",
-        "--gen",
-        "2",
-        "--numerics",
-        "exact",
-        "--threads",
-        "1",
-    ];
-    let (dir, stdout) = measured(&args);
+    let args = "--interval 300 --depths 1000 --gen 2 --numerics exact --threads 1";
+    let (dir, stdout) = measured(args);
     let report = json(&dir);
     assert_eq!(
         (&report["repeats"], &report["machine"]["threads"]),
@@ -198,29 +188,15 @@ fn a_sweep_reads_one_prompt_in_steps() {
 fn a_directory_may_be_named_and_parts_left_out() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("default-model");
     let model = model.to_str().unwrap();
-    let (dir, _) = measured(&[
-        model,
-        "--prefill",
-        "none",
-        "--depths",
-        "100",
-        "--gen",
-        "1",
-        "--repeats",
-        "1",
-    ]);
+    let (dir, _) = measured(&format!(
+        "{model} --prefill none --batch none --depths 100 --gen 1 --repeats 1"
+    ));
     assert_eq!(json(&dir)["prefill"], serde_json::json!([]));
-    let (dir, stdout) = measured(&[
-        "--model",
-        model,
-        "--prefill",
-        "5",
-        "--depths",
-        "none",
-        "--repeats",
-        "1",
-    ]);
+    let (dir, stdout) = measured(&format!(
+        "--model {model} --prefill 5 --depths none --batch none --repeats 1"
+    ));
     assert_eq!(json(&dir)["decode"], serde_json::json!([]));
+    assert_eq!(json(&dir)["batch"], serde_json::json!([]));
     assert!(!stdout.contains("Decode"), "{stdout}");
 }
 
@@ -228,7 +204,7 @@ fn a_directory_may_be_named_and_parts_left_out() {
 fn what_cannot_be_measured_is_refused_first() {
     let dir = TempDir::new().unwrap();
     let nowhere = dir.path().join("missing/b.json");
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (
             &["--depths", "0,65537"],
             "--depths 65537 is beyond this model's context of 65,536 tokens",
@@ -236,7 +212,11 @@ fn what_cannot_be_measured_is_refused_first() {
         (&["--prefill", "70000"], "--prefill 70000 is beyond"),
         (&["--prefill", "0"], "--prefill 0"),
         (&["--prefill", "512;2048"], "`512;2048` is no whole number"),
-        (&["--prefill", "none", "--depths", "none"], "nothing to measure"),
+        (&["--batch", "0"], "--batch 0: expected 1 to 1,024 sessions"),
+        (
+            &["--prefill", "none", "--depths", "none", "--batch", "none"],
+            "nothing to measure",
+        ),
         (&["--repeats", "0"], "--repeats 0 would measure nothing"),
         (&["--gen", "0"], "--gen 0"),
         (&["--gen", "65536"], "does not fit"),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::report::Report;
 
-const HEADER: &str = "measurement,tokens_before,tokens,tokens_per_s,tokens_per_s_min,tokens_per_s_max,\
+const HEADER: &str = "measurement,sessions,tokens_before,tokens,tokens_per_s,tokens_per_s_min,tokens_per_s_max,\
                       bytes_per_token,operations_per_token,limit_tokens_per_s,share_of_limit\n";
 
 pub(super) fn of(report: &Report) -> String {
@@ -14,7 +14,7 @@ pub(super) fn of(report: &Report) -> String {
         let (rates, share) = (&prefill.rates, report.prefill_share(prefill));
         let _ = writeln!(
             out,
-            "prefill,{},{},{:.3},{:.3},{:.3},,{:.0},{:.3},{share:.4}",
+            "prefill,1,{},{},{:.3},{:.3},{:.3},,{:.0},{:.3},{share:.4}",
             prefill.from,
             prefill.tokens,
             rates.median(),
@@ -28,7 +28,7 @@ pub(super) fn of(report: &Report) -> String {
         let (rates, share) = (&decode.rates, decode.share_of_limit().median());
         let _ = writeln!(
             out,
-            "decode,{},{},{:.3},{:.3},{:.3},{:.0},{:.0},{:.3},{share:.4}",
+            "decode,1,{},{},{:.3},{:.3},{:.3},{:.0},{:.0},{:.3},{share:.4}",
             decode.start,
             decode.tokens,
             rates.median(),
@@ -37,6 +37,19 @@ pub(super) fn of(report: &Report) -> String {
             decode.work.bytes(),
             decode.work.operations,
             decode.limits.median(),
+        );
+    }
+    for batch in &report.batch {
+        let rates = &batch.rates;
+        let _ = writeln!(
+            out,
+            "batch,{},{},{},{:.3},{:.3},{:.3},,,,",
+            batch.sessions,
+            batch.start,
+            batch.tokens,
+            rates.median(),
+            rates.min(),
+            rates.max(),
         );
     }
     out

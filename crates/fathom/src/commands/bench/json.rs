@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::report::{Decode, Prefill, Report};
+use super::report::{Batch, Decode, Prefill, Report};
 
 /// Raised when a field changes its meaning.
 const FORMAT: u32 = 1;
@@ -40,7 +40,7 @@ pub(super) fn of(report: &Report) -> Value {
         "arithmetic_of_limit": report.arithmetic.to_string(),
         "prefill": report.prefill.iter().map(|p| prefill(report, p)).collect::<Vec<_>>(),
         "decode": report.decode.iter().map(|d| decode(report, d)).collect::<Vec<_>>(),
-        "batch": [],
+        "batch": report.batch.iter().map(|b| batch(report, b)).collect::<Vec<_>>(),
         "memory": {
             "rss_bytes": usage.map(|usage| usage.resident),
             "anonymous_bytes": usage.map(|usage| usage.anonymous),
@@ -81,5 +81,16 @@ fn decode(report: &Report, decode: &Decode) -> Value {
         "kv_bytes": decode.kv_bytes,
         "rss_bytes": decode.memory.map(|usage| usage.resident),
         "anonymous_bytes": decode.memory.map(|usage| usage.anonymous),
+    })
+}
+
+fn batch(report: &Report, batch: &Batch) -> Value {
+    json!({
+        "sessions": batch.sessions,
+        "start": batch.start,
+        "tokens": batch.tokens,
+        "tokens_per_s": batch.rates.median(),
+        "tokens_per_s_spread": batch.rates.spread(),
+        "times_one_session": report.times_one(batch),
     })
 }

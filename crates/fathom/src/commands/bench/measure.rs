@@ -8,7 +8,7 @@ use fathom_model::{Model, State};
 
 use super::limits::{Arithmetic, Costs, Peaks};
 use super::machine::{self, MemoryUse};
-use super::report::{Decode, Prefill};
+use super::report::{Batch, Decode, Prefill};
 use super::runner::Runner;
 use super::samples::Samples;
 use super::schedule::Schedule;
@@ -35,6 +35,7 @@ pub(super) struct Bench<'a> {
 pub(super) struct Measured {
     pub(super) prefill: Vec<Prefill>,
     pub(super) decode: Vec<Decode>,
+    pub(super) batch: Vec<Batch>,
     pub(super) read_bytes_per_s: Samples,
     pub(super) memory: Option<MemoryUse>,
 }
@@ -70,10 +71,19 @@ impl Bench<'_> {
             decode.memory = MemoryUse::now();
             states.push(state);
         }
+        let mut batch: Vec<_> = schedule.sessions.iter().map(|&n| self.batch(n)).collect();
+        let together = match states.first() {
+            Some(state) => state.clone(),
+            None => self.model.new_state(),
+        };
         let memory = MemoryUse::now();
+        if let Some(batch) = batch.last() {
+            say(&format!(" batch {}", batch.sessions));
+            self.runner.decode_together(&together, batch.sessions, 1)?;
+        }
         say(&format!(" ({})\n", duration(started.elapsed())));
 
-        let mut memory_speed = MemorySpeed::new();
+        let mut memory_speed = MemorySpeed::new(&mut self.runner);
         for turn in 1..=schedule.repeats {
             let started = Instant::now();
             self.measure_peaks();
@@ -88,11 +98,20 @@ impl Bench<'_> {
                 self.record_decode(decode, state, &mut memory_speed)?;
             }
             memory_speed.forget();
+            for (i, batch) in batch.iter_mut().enumerate() {
+                say(if i == 0 { " batch" } else { "," });
+                let per_second = self
+                    .runner
+                    .decode_together(&together, batch.sessions, batch.tokens)?;
+                batch.rates.push(per_second);
+                say(&format!(" {} {}/s", batch.sessions, rate(per_second)));
+            }
             self.end_turn(turn, started);
         }
         Ok(Measured {
             prefill,
             decode,
+            batch,
             read_bytes_per_s: memory_speed.samples,
             memory,
         })
@@ -111,7 +130,7 @@ impl Bench<'_> {
             &mut self.model.new_state(),
             WARM_UP_TOKENS.min(schedule.depths[0]),
         )?;
-        let mut memory_speed = MemorySpeed::new();
+        let mut memory_speed = MemorySpeed::new(&mut self.runner);
         let mut memory = None;
         for turn in 1..=schedule.repeats {
             let started = Instant::now();
@@ -136,6 +155,7 @@ impl Bench<'_> {
         Ok(Measured {
             prefill,
             decode,
+            batch: Vec::new(),
             read_bytes_per_s: memory_speed.samples,
             memory,
         })
@@ -166,6 +186,17 @@ impl Bench<'_> {
             limits: Samples::default(),
             kv_bytes: 0,
             memory: None,
+        }
+    }
+
+    fn batch(&self, sessions: usize) -> Batch {
+        Batch {
+            sessions,
+            start: self
+                .schedule
+                .start(self.schedule.batch_depth(), self.model.config()),
+            tokens: self.schedule.generate,
+            rates: Samples::default(),
         }
     }
 
@@ -217,12 +248,16 @@ struct MemorySpeed {
 }
 
 impl MemorySpeed {
-    fn new() -> Self {
-        Self {
+    /// With a first figure, for runs that decode nothing.
+    fn new(runner: &mut Runner<'_>) -> Self {
+        let mut speed = Self {
             buffer: machine::read_buffer(),
             samples: Samples::default(),
             last: None,
-        }
+        };
+        speed.sample(runner);
+        speed.forget();
+        speed
     }
 
     fn sample(&mut self, runner: &mut Runner<'_>) -> f64 {

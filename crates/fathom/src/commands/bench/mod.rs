@@ -17,7 +17,7 @@ mod schedule;
 mod text;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -27,7 +27,6 @@ use fathom_engine::memory::{self, NotEnoughMemory};
 use fathom_kernels::isa;
 use fathom_kernels::team::Team;
 use fathom_model::{Model, Numerics};
-use tempfile::NamedTempFile;
 
 use self::limits::{Arithmetic, Costs, Peaks};
 use self::machine::CpuTime;
@@ -75,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ..
     } = options.open()?;
     let schedule = Schedule::new(&args.schedule, checkpoint.config())?;
-    let files = Files::create(args)?;
+    check_files(args)?;
     if !options.ignore_memory {
         memory::check_weights(&checkpoint)?;
         check_states(&schedule, checkpoint.config(), numerics)?;
@@ -87,7 +86,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .threads
         .map_or_else(Team::with_all_cores, |threads| Team::new(threads.into()));
     let chunk = options.chunk.get();
-    let runner = Runner::new(&model, team, chunk);
+    let sessions = schedule.sessions.last().copied().unwrap_or(1);
+    let runner = Runner::new(&model, team, chunk, sessions);
     say(&format!(
         "{name}, {numerics} numerics, {} threads\n",
         runner.team.threads()
@@ -129,13 +129,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         },
         prefill: measured.prefill,
         decode: measured.decode,
+        batch: measured.batch,
         memory: Memory {
             usage: measured.memory,
             weights_bytes,
             kv_bytes_per_token: bench.costs.kv_bytes_per_token(),
         },
     };
-    files.write(&report)?;
+    write_files(args, &report)?;
     output::print(&text::of(&report))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -156,42 +157,28 @@ fn check_states(schedule: &Schedule, config: &Config, numerics: Numerics) -> any
     }
 }
 
-/// Where the report goes besides the terminal. The files are made before anything is measured, and put in place at the
-/// end.
-struct Files {
-    json: Option<(NamedTempFile, PathBuf)>,
-    csv: Option<(NamedTempFile, PathBuf)>,
-    svg: Option<(NamedTempFile, PathBuf)>,
+/// Finds out before anything is measured whether a file can be written. Nothing stays behind, whatever ends the run.
+fn check_files(args: &Args) -> anyhow::Result<()> {
+    for path in [&args.json, &args.csv, &args.svg].into_iter().flatten() {
+        output::create_beside(path)?;
+    }
+    Ok(())
 }
 
-impl Files {
-    fn create(args: &Args) -> anyhow::Result<Self> {
-        let create = |path: &Option<PathBuf>| {
-            let path = path.as_ref();
-            path.map(|path| anyhow::Ok((output::create_beside(path)?, path.clone())))
-                .transpose()
-        };
-        Ok(Self {
-            json: create(&args.json)?,
-            csv: create(&args.csv)?,
-            svg: create(&args.svg)?,
-        })
-    }
-
-    fn write(self, report: &Report) -> anyhow::Result<()> {
-        put(self.json, || format!("{:#}\n", json::of(report)))?;
-        put(self.csv, || csv::of(report))?;
-        put(self.svg, || plot::of(report))
-    }
+fn write_files(args: &Args, report: &Report) -> anyhow::Result<()> {
+    write_file(args.json.as_deref(), || format!("{:#}\n", json::of(report)))?;
+    write_file(args.csv.as_deref(), || csv::of(report))?;
+    write_file(args.svg.as_deref(), || plot::of(report))
 }
 
-fn put(file: Option<(NamedTempFile, PathBuf)>, text: impl Fn() -> String) -> anyhow::Result<()> {
-    let Some((mut file, path)) = file else {
+fn write_file(path: Option<&Path>, text: impl Fn() -> String) -> anyhow::Result<()> {
+    let Some(path) = path else {
         return Ok(());
     };
+    let mut file = output::create_beside(path)?;
     file.write_all(text().as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    file.persist(&path)
+    file.persist(path)
         .with_context(|| format!("cannot put the result in place as {}", path.display()))?;
     Ok(())
 }

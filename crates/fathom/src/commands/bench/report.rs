@@ -18,6 +18,7 @@ pub(super) struct Report {
     pub(super) machine: Machine,
     pub(super) prefill: Vec<Prefill>,
     pub(super) decode: Vec<Decode>,
+    pub(super) batch: Vec<Batch>,
     pub(super) memory: Memory,
 }
 
@@ -69,6 +70,12 @@ impl Report {
         prefill.rates.median() / self.prefill_limit(prefill)
     }
 
+    /// How many times the rate of one session, where that was measured.
+    pub(super) fn times_one(&self, batch: &Batch) -> Option<f64> {
+        let one = self.batch.iter().find(|batch| batch.sessions == 1)?;
+        Some(batch.rates.median() / one.rates.median())
+    }
+
     /// What a decoded token waits for.
     pub(super) fn bound(&self, decode: &Decode) -> Bound {
         let machine = &self.machine;
@@ -83,6 +90,17 @@ impl Decode {
     pub(super) fn share_of_limit(&self) -> Samples {
         self.rates.over(&self.limits)
     }
+}
+
+/// Sessions that decode together, one token of each at a time.
+pub(super) struct Batch {
+    pub(super) sessions: usize,
+    /// Tokens before the first one on the clock.
+    pub(super) start: usize,
+    /// Tokens of each session.
+    pub(super) tokens: usize,
+    /// All sessions together.
+    pub(super) rates: Samples,
 }
 
 pub(super) struct Memory {

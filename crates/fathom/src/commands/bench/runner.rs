@@ -19,11 +19,12 @@ pub(super) struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    pub(super) fn new(model: &'a Model, team: Team, chunk: usize) -> Self {
+    /// For chunks of so many tokens and up to so many sessions at once.
+    pub(super) fn new(model: &'a Model, team: Team, chunk: usize, sessions: usize) -> Self {
         Self {
             model,
             team,
-            workspace: model.new_workspace(chunk),
+            workspace: model.new_workspace(chunk.max(sessions)),
             chunk,
             tokens: Tokens {
                 random: 1,
@@ -56,6 +57,28 @@ impl<'a> Runner<'a> {
             seconds += self.read(&mut state, 1)?;
         }
         Ok(count as f64 / seconds)
+    }
+
+    /// As [`decode`](Self::decode), with as many copies at once. Returns tokens per second, all sessions together.
+    pub(super) fn decode_together(
+        &mut self,
+        state: &State,
+        sessions: usize,
+        count: usize,
+    ) -> anyhow::Result<f64> {
+        let mut states = vec![state.clone(); sessions];
+        let mut states: Vec<&mut State> = states.iter_mut().collect();
+        let mut seconds = 0.0;
+        for step in 0..=count {
+            let ids: Vec<u32> = self.tokens.by_ref().take(sessions).collect();
+            let start = Instant::now();
+            self.model
+                .forward_batch(&mut self.team, &mut self.workspace, &mut states, &ids)?;
+            if step > 0 {
+                seconds += start.elapsed().as_secs_f64();
+            }
+        }
+        Ok((sessions * count) as f64 / seconds)
     }
 
     /// A state of `depth` tokens. Short ones are read; longer ones are grafted on the longest of `earlier` that fits, or

@@ -13,6 +13,9 @@ use crate::units::count;
 const DEPTHS: [usize; 5] = [0, 8_192, 32_768, 131_072, 1_048_576];
 /// `--interval` goes this far unless `--depths` says otherwise.
 const INTERVAL_DEPTH: usize = 32_768;
+const SESSIONS: [usize; 4] = [1, 2, 4, 8];
+/// More would only measure how many states fit into memory.
+const SESSIONS_MAX: usize = 1024;
 const REPEATS: usize = 5;
 
 /// Numbers separated by commas, or `none`; kept as they were typed until they can be explained.
@@ -80,6 +83,16 @@ pub(super) struct ScheduleOptions {
     )]
     generate: usize,
 
+    /// Numbers of sessions that decode together, at the least of --depths, or none [default: 1,2,4,8, with --interval
+    /// none]
+    #[arg(
+        long,
+        value_name = "LIST",
+        conflicts_with = "interval",
+        help_heading = "Measurements"
+    )]
+    batch: Option<List>,
+
     /// Times that everything is measured, in turns, after a warm-up [default: 5, with --interval 1]
     #[arg(long, value_name = "N", help_heading = "Measurements")]
     repeats: Option<usize>,
@@ -104,6 +117,8 @@ pub(super) struct Schedule {
     pub(super) depths: Vec<usize>,
     /// Whether the depths are reached by reading.
     pub(super) interval: Option<usize>,
+    /// Numbers of sessions that decode together.
+    pub(super) sessions: Vec<usize>,
     /// Tokens decoded and timed at each depth.
     pub(super) generate: usize,
     pub(super) repeats: usize,
@@ -151,6 +166,7 @@ impl Schedule {
         let mut schedule = Self {
             prefill: Vec::new(),
             depths: Vec::new(),
+            sessions: Vec::new(),
             interval: options.interval,
             generate,
             repeats,
@@ -187,11 +203,27 @@ impl Schedule {
             Some(depths) => (depths, Vec::new()),
             None => DEPTHS.into_iter().partition(|&depth| depth <= context),
         };
+        schedule.sessions = match &options.batch {
+            Some(list) => list.numbers("--batch")?,
+            None => SESSIONS.to_vec(),
+        };
+        for &sessions in &schedule.sessions {
+            ensure!(
+                (1..=SESSIONS_MAX).contains(&sessions),
+                "--batch {sessions}: expected 1 to {} sessions, or `none`",
+                count(SESSIONS_MAX as u64)
+            );
+        }
         ensure!(
-            !(schedule.prefill.is_empty() && schedule.depths.is_empty()),
-            "--prefill none and --depths none leave nothing to measure"
+            !(schedule.prefill.is_empty() && schedule.depths.is_empty() && schedule.sessions.is_empty()),
+            "--prefill none, --depths none and --batch none leave nothing to measure"
         );
         Ok(schedule)
+    }
+
+    /// Depth at which sessions decode together.
+    pub(super) fn batch_depth(&self) -> usize {
+        self.depths.first().copied().unwrap_or(0)
     }
 
     /// Tokens before the first one decoded at `depth`: one is decoded before the clock starts, and the last is still

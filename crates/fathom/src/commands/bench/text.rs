@@ -17,6 +17,7 @@ pub(super) fn of(report: &Report) -> String {
     machine(&mut out, report);
     prefill(&mut out, report);
     decode(&mut out, report);
+    batch(&mut out, report);
     memory(&mut out, report);
     notes(&mut out, report);
     out
@@ -41,15 +42,13 @@ fn machine(out: &mut String, report: &Report) {
     );
     line(out, "threads", &cores);
     let read = &machine.read_bytes_per_s;
-    if !report.decode.is_empty() {
-        let read = format!(
-            "{}B/s ({:.1} to {:.1} while measuring)",
-            si(read.median()),
-            read.min() / 1e9,
-            read.max() / 1e9
-        );
-        line(out, "memory read", &read);
-    }
+    let read = format!(
+        "{}B/s ({:.1} to {:.1} while measuring)",
+        si(read.median()),
+        read.min() / 1e9,
+        read.max() / 1e9
+    );
+    line(out, "memory read", &read);
     let peaks = machine.peaks;
     let peaks = format!(
         "int8 {}OP/s, bf16 {}FLOP/s, f32 {}FLOP/s",
@@ -130,6 +129,36 @@ fn decode(out: &mut String, report: &Report) {
             rate(decode.limits.median()),
             percent(decode.share_of_limit().median()),
             report.bound(decode).to_string(),
+        ]);
+    }
+    out.push_str(&table.to_string());
+}
+
+fn batch(out: &mut String, report: &Report) {
+    let Some(first) = report.batch.first() else {
+        return;
+    };
+    let _ = writeln!(
+        out,
+        "\nSessions decoding together at {} ({} of {} each)",
+        count(first.start as u64),
+        times(report.repeats),
+        plural(first.tokens, "token")
+    );
+    let mut table = Table::new(&[
+        ("sessions", Align::Right),
+        ("tokens/s", Align::Right),
+        ("slowest-fastest", Align::Right),
+        ("times one", Align::Right),
+    ]);
+    for batch in &report.batch {
+        table.row([
+            count(batch.sessions as u64),
+            rate(batch.rates.median()),
+            spread(&batch.rates),
+            report
+                .times_one(batch)
+                .map_or_else(String::new, |times| format!("{times:.2}")),
         ]);
     }
     out.push_str(&table.to_string());
