@@ -1,4 +1,5 @@
-//! `cargo bench -p fathom-kernels --bench attention`: core attention at the shapes of Flash, as a share of the BF16 peak.
+//! `cargo bench -p fathom-kernels --bench attention [-- PART-OF-A-NAME]`: core attention at the shapes of Flash, as a
+//! share of the BF16 peak.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss)]
 
 use std::time::{Duration, Instant};
@@ -8,9 +9,29 @@ use fathom_kernels::machine::bf16_flops_per_s;
 use fathom_kernels::rows::{RowFormat, RowStore};
 use fathom_kernels::team::Team;
 
+use Queries::{Decode, Prefill};
+
 const HEADS: usize = 64;
 const WIDTH: usize = 512;
 const WINDOW: usize = 128;
+/// Queries of one call.
+#[derive(Clone, Copy)]
+enum Queries {
+    Decode(usize),
+    /// A slice of a chunk, so that a pass is short enough to be left alone by other processes now and then: some queries
+    /// for each thread, which then works on whole queries.
+    Prefill,
+}
+
+impl Queries {
+    fn count(self, threads: usize) -> usize {
+        match self {
+            Decode(queries) => queries,
+            Prefill => 8 * threads,
+        }
+    }
+}
+
 /// Choices of a sparse layer.
 const CHOICES: usize = 512;
 
@@ -18,28 +39,28 @@ struct Case {
     name: &'static str,
     /// Position of the first query.
     start: usize,
-    queries: usize,
+    queries: Queries,
     /// Compression ratio; none for a layer with a window only.
     ratio: Option<usize>,
     sparse: bool,
 }
 
 const CASES: [Case; 8] = [
-    Case::new("decode, window only", 4096, 1, None, false),
-    Case::new("decode, sparse at 32 K", 32_768, 1, Some(4), true),
-    Case::new("decode, heavy at 128 K", 131_072, 1, Some(128), false),
-    Case::new("decode, heavy at 1 M", 1 << 20, 1, Some(128), false),
-    Case::new("decode of 4, sparse at 32 K", 32_768, 4, Some(4), true),
-    Case::new("prefill of 64, window only", 4096, 64, None, false),
-    Case::new("prefill of 64, sparse at 32 K", 32_768, 64, Some(4), true),
-    Case::new("prefill of 64, heavy at 128 K", 131_072, 64, Some(128), false),
+    Case::new("decode, window only", 4096, Decode(1), None, false),
+    Case::new("decode, sparse at 32 K", 32_768, Decode(1), Some(4), true),
+    Case::new("decode, heavy at 128 K", 131_072, Decode(1), Some(128), false),
+    Case::new("decode, heavy at 1 M", 1 << 20, Decode(1), Some(128), false),
+    Case::new("decode of 4, sparse at 32 K", 32_768, Decode(4), Some(4), true),
+    Case::new("prefill, window only", 4096, Prefill, None, false),
+    Case::new("prefill, sparse at 32 K", 32_768, Prefill, Some(4), true),
+    Case::new("prefill, heavy at 128 K", 131_072, Prefill, Some(128), false),
 ];
 
 impl Case {
     const fn new(
         name: &'static str,
         start: usize,
-        queries: usize,
+        queries: Queries,
         ratio: Option<usize>,
         sparse: bool,
     ) -> Self {
@@ -64,18 +85,19 @@ impl Case {
     }
 
     fn run(&self, team: &mut Team, store: &mut RowStore, q: &[f32], window_rows: &[f32], peak: f64) {
-        let end = self.start + self.queries;
+        let queries = self.queries.count(team.threads());
+        let end = self.start + queries;
         let entries = self.ratio.map_or(0, |ratio| visible(end - 1, ratio));
         let mut seed = 1;
         while store.len() < entries {
             store.push(&noise(WIDTH, &mut seed));
         }
-        let chosen: Vec<u32> = (0..self.queries)
+        let chosen: Vec<u32> = (0..queries)
             .flat_map(|query| (0..CHOICES).map(move |i| (i * entries / CHOICES + query % 7) as u32))
             .collect();
         let sinks = [0.5; HEADS];
         let attention = Attention {
-            q: &q[..self.queries * HEADS * WIDTH],
+            q: &q[..queries * HEADS * WIDTH],
             heads: HEADS,
             head_dim: WIDTH,
             start: self.start,
@@ -103,7 +125,7 @@ impl Case {
         println!(
             "  {:28} {:>10.1} us a query {:>8.1} GFLOP/s {:>5.1} % of the peak",
             self.name,
-            best.as_secs_f64() * 1e6 / self.queries as f64,
+            best.as_secs_f64() * 1e6 / queries as f64,
             flops / 1e9,
             100.0 * flops / peak
         );
@@ -119,12 +141,17 @@ fn noise(n: usize, seed: &mut u64) -> Vec<f32> {
 }
 
 fn main() {
-    let most = CASES.iter().map(|case| case.queries).max().unwrap_or(1);
+    let all = Team::with_all_cores().threads();
+    let most = CASES
+        .iter()
+        .map(|case| case.queries.count(all))
+        .max()
+        .unwrap_or(1);
     let q = noise(most * HEADS * WIDTH, &mut 2);
     let window_rows = noise((most + WINDOW) * WIDTH, &mut 3);
     let mut store = RowStore::new(RowFormat::Kv { nope: 448, rope: 64 });
     let only = std::env::args().nth(1).filter(|arg| arg != "--bench");
-    for threads in [1, Team::with_all_cores().threads()] {
+    for threads in [1, all] {
         let mut team = Team::new(threads);
         let peak = bf16_flops_per_s(&mut team);
         println!("{threads} thread(s), peak {:.1} GFLOP/s", peak / 1e9);
