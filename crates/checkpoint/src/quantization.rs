@@ -88,21 +88,27 @@ impl Quantization {
     /// The key in `config.json`.
     pub const KEY: &str = "fathom_quantization";
 
-    /// What a part becomes. Grouped integers need rows of a multiple of 128 columns; narrower matrices stay as they
-    /// are. So do compressors, indexer weights, routers, hyper-connections, norms and draft modules: together they are a
-    /// few per cent of a token's bytes, and what they compute (which experts, which entries) is sensitive.
+    /// What was asked for a part. Compressors, indexer weights, routers, hyper-connections, norms and draft modules are
+    /// always kept: together they are a few per cent of a token's bytes, and what they compute (which experts, which
+    /// entries) is sensitive.
+    pub fn asked_for(&self, part: &Part) -> WeightFormat {
+        match (part.group, &part.kind) {
+            (Group::Attention | Group::Indexer | Group::SharedExpert, Kind::Projection { .. }) => self.dense,
+            (Group::Head, Kind::Dense { .. }) => self.head,
+            (Group::RoutedExperts, Kind::Expert { .. }) => self.experts,
+            _ => WeightFormat::Keep,
+        }
+    }
+
+    /// What a part becomes: what was asked for, but grouped integers need rows of a multiple of 128 columns, and
+    /// narrower matrices stay as they are.
     pub fn format_of(&self, part: &Part) -> WeightFormat {
-        let (format, cols) = match (part.group, &part.kind) {
-            (Group::Attention | Group::Indexer | Group::SharedExpert, Kind::Projection { cols, .. }) => {
-                (self.dense, *cols)
-            }
-            (Group::Head, Kind::Dense { cols, .. }) => (self.head, *cols),
-            (Group::RoutedExperts, Kind::Expert { cols, .. }) => (self.experts, *cols),
-            _ => return WeightFormat::Keep,
-        };
-        match format {
-            WeightFormat::Grouped(_) if !cols.is_multiple_of(BLOCK) => WeightFormat::Keep,
-            format => format,
+        match (self.asked_for(part), &part.kind) {
+            (
+                WeightFormat::Grouped(_),
+                Kind::Projection { cols, .. } | Kind::Expert { cols, .. } | Kind::Dense { cols, .. },
+            ) if !cols.is_multiple_of(BLOCK) => WeightFormat::Keep,
+            (format, _) => format,
         }
     }
 

@@ -6,9 +6,10 @@
 use std::fmt::Write as _;
 
 /// Every command, by what it is for.
-const GROUPS: [(&str, &[&str]); 2] = [
+const GROUPS: [(&str, &[&str]); 3] = [
     ("Use a model", &["chat", "run", "serve"]),
     ("Examine a model", &["inspect", "plan", "bench", "logits"]),
+    ("Make a model", &["quantize"]),
 ];
 
 const EXAMPLES: &str = "\

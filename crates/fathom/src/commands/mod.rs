@@ -5,6 +5,7 @@ mod chat;
 mod inspect;
 mod logits;
 mod plan;
+mod quantize;
 mod run;
 mod serve;
 
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Plan(plan::Args),
     /// Measure a model's speed against the limits of this machine
     Bench(bench::Args),
+    /// Make a smaller checkpoint, with a receipt of what that changes
+    Quantize(quantize::Args),
 }
 
 /// Runs one subcommand. An error is printed once, to standard error, with everything that led to it.
@@ -45,6 +48,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
             Command::Inspect(args) => inspect::run(&args),
             Command::Plan(args) => plan::run(&args),
             Command::Bench(args) => bench::run(&args),
+            Command::Quantize(args) => quantize::run(&args),
         });
     outcome.unwrap_or_else(|error| {
         // Whoever read our output has gone, as `| head` does: nothing is wrong.
