@@ -1,9 +1,10 @@
-//! Any bytes as a `config.json`: refused, or the relations the model relies on hold and no size overflows.
+//! Any bytes as a `config.json`: refused, or the relations the model relies on hold, no size overflows, and a
+//! record of quantisation survives being written.
 
 #![no_main]
 
-use fathom_checkpoint::Config;
 use fathom_checkpoint::budget::{KvBytes, RowBytes, decode_cache_bytes, pending_bytes, workspace_bytes};
+use fathom_checkpoint::{Config, Quantization};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|json: &[u8]| {
@@ -21,4 +22,10 @@ fuzz_target!(|json: &[u8]| {
     }
     pending_bytes(&config);
     workspace_bytes(&config, 4096);
+    if let Some(quantization) = config.quantization {
+        let mut written = config.raw.clone();
+        written[Quantization::KEY] = quantization.to_json();
+        let read = Config::from_json(written.to_string().as_bytes()).expect("what was read can be written");
+        assert_eq!(read.quantization, Some(quantization));
+    }
 });

@@ -26,12 +26,7 @@ impl Storage {
     pub const OFFICIAL: Self = Self {
         quantized: true,
         experts: ExpertStorage::Fp4,
-        requantized: Quantization {
-            dense: WeightFormat::Keep,
-            head: WeightFormat::Keep,
-            experts: WeightFormat::Keep,
-            profile: None,
-        },
+        requantized: Quantization::NONE,
     };
 
     /// Tensors and bytes one part takes.

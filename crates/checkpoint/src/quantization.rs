@@ -74,8 +74,14 @@ impl FromStr for WeightFormat {
 /// Which matrices were re-quantised to what. The tensors decide how each is read; this says how they came about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quantization {
-    /// The projections: attention's, the indexer's, and the shared experts'.
+    /// The projections without a format of their own: attention's output, `wo_a` and `wo_b`.
     pub dense: WeightFormat,
+    /// The projections to latents, `wq_a` and `wkv`: small, and every query, key and value passes through them.
+    pub latents: WeightFormat,
+    /// The projections from latents to queries, attention's and the indexer's `wq_b`.
+    pub queries: WeightFormat,
+    /// The shared experts.
+    pub shared: WeightFormat,
     /// The output head.
     pub head: WeightFormat,
     /// The routed experts.
@@ -88,12 +94,35 @@ impl Quantization {
     /// The key in `config.json`.
     pub const KEY: &str = "fathom_quantization";
 
+    /// Nothing was changed.
+    pub const NONE: Self = Self::new(WeightFormat::Keep, WeightFormat::Keep, WeightFormat::Keep);
+
+    /// One format for all projections.
+    pub const fn new(dense: WeightFormat, head: WeightFormat, experts: WeightFormat) -> Self {
+        Self {
+            dense,
+            latents: dense,
+            queries: dense,
+            shared: dense,
+            head,
+            experts,
+            profile: None,
+        }
+    }
+
     /// What was asked for a part. Compressors, indexer weights, routers, hyper-connections, norms and draft modules are
     /// always kept: together they are a few per cent of a token's bytes, and what they compute (which experts, which
     /// entries) is sensitive.
     pub fn asked_for(&self, part: &Part) -> WeightFormat {
         match (part.group, &part.kind) {
-            (Group::Attention | Group::Indexer | Group::SharedExpert, Kind::Projection { .. }) => self.dense,
+            (Group::SharedExpert, Kind::Projection { .. }) => self.shared,
+            (Group::Attention | Group::Indexer, Kind::Projection { .. }) => {
+                match part.name.rsplit('.').next() {
+                    Some("wq_a" | "wkv") => self.latents,
+                    Some("wq_b") => self.queries,
+                    _ => self.dense,
+                }
+            }
             (Group::Head, Kind::Dense { .. }) => self.head,
             (Group::RoutedExperts, Kind::Expert { .. }) => self.experts,
             _ => WeightFormat::Keep,
@@ -117,6 +146,9 @@ impl Quantization {
         let mut value = json!({
             "version": VERSION,
             "dense": self.dense.name(),
+            "latents": self.latents.name(),
+            "queries": self.queries.name(),
+            "shared": self.shared.name(),
             "head": self.head.name(),
             "experts": self.experts.name(),
         });
@@ -139,8 +171,13 @@ impl Quantization {
             });
         }
         let format = |key: &str| named::<WeightFormat>(value, key, "one of q8, q6, q5, q4, fp8 and keep");
+        let dense = format("dense")?;
+        let format_or_dense = |key: &str| value.get(key).map_or(Ok(dense), |_| format(key));
         Ok(Some(Self {
-            dense: format("dense")?,
+            dense,
+            latents: format_or_dense("latents")?,
+            queries: format_or_dense("queries")?,
+            shared: format_or_dense("shared")?,
             head: format("head")?,
             experts: format("experts")?,
             profile: match value.get("profile") {
@@ -165,10 +202,16 @@ fn named<T: FromStr>(value: &Value, key: &str, expected: &str) -> Result<T, Conf
 
 impl fmt::Display for Quantization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "dense {}, head {}, routed experts {}",
-            self.dense, self.head, self.experts
-        )
+        write!(f, "dense {}", self.dense)?;
+        for (name, format) in [
+            ("latents", self.latents),
+            ("queries", self.queries),
+            ("shared experts", self.shared),
+        ] {
+            if format != self.dense {
+                write!(f, ", {name} {format}")?;
+            }
+        }
+        write!(f, ", head {}, routed experts {}", self.head, self.experts)
     }
 }

@@ -21,7 +21,7 @@ fn config(quantization: Value) -> Value {
 }
 
 fn recorded() -> Value {
-    json!({"version": 1, "dense": "q5", "head": "q8", "experts": "q4", "profile": "own"})
+    json!({"version": 1, "dense": "q5", "queries": "q6", "head": "q8", "experts": "q4", "profile": "own"})
 }
 
 /// What quantising makes of the official tensors, zero everywhere.
@@ -82,6 +82,11 @@ fn tensors_are_recognised_and_counted() {
     // Too narrow for groups: 32 columns, as they were.
     let kept = checkpoint.matrix("layers.1.ffn.experts.0.w2", 256, 32).unwrap();
     assert!(matches!(kept.encoding, Encoding::Fp4 { .. }));
+    let queries = checkpoint.matrix("layers.1.attn.wq_b", 128, 128).unwrap();
+    assert!(matches!(
+        queries.encoding,
+        Encoding::Grouped { bits: Bits::Six, .. }
+    ));
     let head = checkpoint.matrix("head", 40, 256).unwrap();
     assert!(matches!(
         head.encoding,
@@ -129,10 +134,14 @@ fn the_recorded_profile_decides_where_experts_cannot() {
 fn what_is_recorded_survives_writing() {
     for profile in [None, Some(ProfileName::FlashBase)] {
         let quantization = Quantization {
-            dense: WeightFormat::Grouped(Bits::Six),
-            head: WeightFormat::Fp8,
-            experts: WeightFormat::Keep,
+            latents: WeightFormat::Keep,
+            queries: WeightFormat::Grouped(Bits::Four),
             profile,
+            ..Quantization::new(
+                WeightFormat::Grouped(Bits::Six),
+                WeightFormat::Fp8,
+                WeightFormat::Keep,
+            )
         };
         let config = config(quantization.to_json());
         let config = Config::from_json(config.to_string().as_bytes()).unwrap();

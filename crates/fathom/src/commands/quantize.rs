@@ -36,6 +36,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", default_value_t)]
     dense: WeightFormat,
 
+    /// Another format for the small projections that all queries, keys and values pass through (wq_a, wkv)
+    #[arg(long, value_name = "FORMAT")]
+    latents: Option<WeightFormat>,
+
+    /// Another format for the projections to queries (wq_b, the indexer's too)
+    #[arg(long, value_name = "FORMAT")]
+    queries: Option<WeightFormat>,
+
+    /// Another format for the shared experts
+    #[arg(long, value_name = "FORMAT")]
+    shared: Option<WeightFormat>,
+
     /// Format of the output head
     #[arg(long, value_name = "FORMAT", default_value_t)]
     head: WeightFormat,
@@ -90,10 +102,10 @@ impl Args {
         let conversion = Conversion::new(
             &source,
             Quantization {
-                dense: self.dense,
-                head: self.head,
-                experts: self.experts,
-                profile: None,
+                latents: self.latents.unwrap_or(self.dense),
+                queries: self.queries.unwrap_or(self.dense),
+                shared: self.shared.unwrap_or(self.dense),
+                ..Quantization::new(self.dense, self.head, self.experts)
             },
         )?;
         if !self.no_comparison {

@@ -1,6 +1,7 @@
 //! The program, run as a user runs it.
 
 mod logits;
+mod quantize;
 mod run;
 #[cfg(unix)]
 mod serve;
