@@ -215,7 +215,7 @@ fn an_interrupt_leaves_nothing() {
         .unwrap();
     let start = Instant::now();
     while bench.names().is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(60), "the work never began");
+        assert!(start.elapsed() < Duration::from_mins(1), "the work never began");
         std::thread::sleep(Duration::from_millis(1));
     }
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
