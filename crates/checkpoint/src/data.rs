@@ -43,6 +43,15 @@ impl Data {
     }
 }
 
+impl Data {
+    /// Lets go of the memory that holds the range's bytes, if they are mapped; they are read again when touched.
+    pub fn release(&self) {
+        if let Source::Mapped(file) = &self.source {
+            file.release(self.range.clone());
+        }
+    }
+}
+
 impl From<MappedFile> for Data {
     fn from(file: MappedFile) -> Self {
         let range = 0..file.len();

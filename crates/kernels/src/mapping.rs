@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 /// A whole file, mapped read-only. Pages come from the page cache on first touch: opening a 160 GB checkpoint reads
@@ -28,6 +28,32 @@ impl MappedFile {
         let map = unsafe { memmap2::MmapOptions::new().map(&file)? };
         Ok(Self { map })
     }
+
+    /// Gives the pages that lie wholly inside `range` back to the page cache: for who has read a part of a large file
+    /// and will not soon read it again. They return when they are touched.
+    pub fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        {
+            // A page that is only partly inside belongs to the neighbours too. 64 KiB is the largest usual page.
+            const PAGE: usize = 64 << 10;
+            let (start, end) = (
+                range.start.min(self.map.len()).next_multiple_of(PAGE),
+                range.end.min(self.map.len()) / PAGE * PAGE,
+            );
+            if start < end {
+                // SAFETY: dropping pages is unsafe where it can lose what was written to them. This mapping is
+                // read-only and of a file: the same bytes are read again.
+                let released = unsafe {
+                    self.map
+                        .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
+                };
+                // Advice: without it the pages stay, and that is all.
+                drop(released);
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
 }
 
 impl Deref for MappedFile {
@@ -35,5 +61,30 @@ impl Deref for MappedFile {
 
     fn deref(&self) -> &[u8] {
         &self.map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_pages_come_back_unchanged() {
+        let path = std::env::temp_dir().join(format!("fathom-mapping-{}", std::process::id()));
+        let bytes: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        assert_eq!(&*file, &bytes[..]);
+        for range in [
+            0..bytes.len(),
+            1..200_000,
+            70_000..70_001,
+            0..0,
+            250_000..usize::MAX,
+        ] {
+            file.release(range);
+            assert_eq!(&*file, &bytes[..]);
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

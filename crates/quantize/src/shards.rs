@@ -29,7 +29,7 @@ const ALIGNMENT: usize = 64;
 impl Conversion {
     /// Writes the shards and their index into `dir`. `progress` is told the bytes written so far and may stop it.
     ///
-    /// Memory: a band of strips, a few tens of megabytes, and one matrix's scales.
+    /// Memory: a band of strips, a few tens of megabytes, one matrix's scales, and the one matrix being read.
     pub fn write(
         &self,
         dir: &Path,
@@ -55,10 +55,18 @@ impl Conversion {
             };
             sink.put(&header(shard))?;
             for unit in shard {
-                match &unit.content {
-                    Content::Copied(data) => data.chunks(COPY_BYTES).try_for_each(|part| sink.put(part))?,
-                    Content::Encoded(encoded) => converted.push(sink.encode(unit, encoded)?),
-                }
+                let read = match &unit.content {
+                    Content::Copied(data) => {
+                        data.chunks(COPY_BYTES).try_for_each(|part| sink.put(part))?;
+                        data
+                    }
+                    Content::Encoded(encoded) => {
+                        converted.push(sink.encode(unit, encoded)?);
+                        &encoded.source.data
+                    }
+                };
+                // A checkpoint may be larger than memory.
+                read.release();
             }
             let out = sink.out.into_inner().map_err(IntoInnerError::into_error);
             // On the disk before the directory gets its name: a power cut must not leave a whole name over half a file.
