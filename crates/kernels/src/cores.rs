@@ -30,8 +30,8 @@ mod linux {
     }
 
     /// The processor that the calling thread runs on just now.
-    pub(crate) fn current_cpu() -> u32 {
-        sched_getcpu() as u32
+    pub(crate) fn current_cpu() -> Option<u32> {
+        u32::try_from(sched_getcpu()).ok()
     }
 
     /// Physical cores that this process may use: by its affinity mask and its cgroup's quota.
@@ -46,7 +46,7 @@ mod linux {
     /// For each of `threads`, the caller first, the node to keep to; none where there is but one node.
     pub(crate) fn places(threads: usize) -> impl Iterator<Item = Option<Place>> {
         let nodes = allowed().map_or_else(Vec::new, |allowed| {
-            by_node(&allowed, Path::new(SYSTEM), current_cpu() as usize)
+            by_node(&allowed, Path::new(SYSTEM), sched_getcpu())
         });
         (0..threads).map(move |thread| {
             let cores = nodes.iter().map(|(_, cores)| cores).sum::<usize>();
@@ -180,9 +180,9 @@ mod other {
         }
     }
 
-    /// Unknown here: never the processor of another thread.
-    pub(crate) fn current_cpu() -> u32 {
-        u32::MAX
+    /// Not known here.
+    pub(crate) fn current_cpu() -> Option<u32> {
+        None
     }
 
     /// Processors that this process may use.

@@ -181,7 +181,9 @@ impl Shared {
                 gate::task(word) != seen || word & gate::STOP != 0
             };
             // Who shares the caller's processor or woke up too late for a task would only be in the way.
-            let watches = !overslept && cores::current_cpu() != gate.caller_cpu.load(Ordering::Relaxed);
+            let caller_cpu = gate.caller_cpu.load(Ordering::Relaxed);
+            let in_the_way = cores::current_cpu().is_some_and(|cpu| cpu == caller_cpu);
+            let watches = !overslept && !in_the_way;
             overslept = !(watches && spin_until(WORKER_SPINS_FOR, news));
             if overslept {
                 self.sleep(seat, news);
@@ -329,7 +331,8 @@ impl Team {
         let shared = &*self.shared;
         let gate = &shared.gate.0;
         shared.next_item.0.store(0, Ordering::Relaxed);
-        gate.caller_cpu.store(cores::current_cpu(), Ordering::Relaxed);
+        gate.caller_cpu
+            .store(cores::current_cpu().unwrap_or(0), Ordering::Relaxed);
         // SAFETY: the gate is closed and nobody is inside, so nobody else looks at the cell.
         unsafe { *gate.task.get() = Some(task) };
         gate.word.fetch_add(gate::TASK | gate::OPEN, Ordering::SeqCst);
