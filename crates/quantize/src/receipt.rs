@@ -1,6 +1,6 @@
 //! What was done, what it cost, and whether the result may stand in for its source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use fathom_checkpoint::budget::{RowBytes, decode_cache_bytes};
@@ -69,10 +69,11 @@ impl ModelBytes {
 }
 
 /// Errors of some matrices together.
+#[derive(Default)]
 struct Line {
     matrices: usize,
-    from: &'static str,
-    to: &'static str,
+    from: BTreeSet<&'static str>,
+    to: BTreeSet<&'static str>,
     sum: Error2,
     worst: f64,
 }
@@ -92,14 +93,10 @@ impl Receipt {
     fn lines(&self) -> BTreeMap<(usize, Group), Line> {
         let mut lines = BTreeMap::new();
         for tensor in &self.tensors {
-            let line = lines.entry((layer(&tensor.part), tensor.group)).or_insert(Line {
-                matrices: 0,
-                from: tensor.from,
-                to: tensor.to.name(),
-                sum: Error2::default(),
-                worst: 0.0,
-            });
+            let line: &mut Line = lines.entry((layer(&tensor.part), tensor.group)).or_default();
             line.matrices += 1;
+            line.from.insert(tensor.from);
+            line.to.insert(tensor.to.name());
             line.sum += tensor.error;
             line.worst = line.worst.max(tensor.error.relative());
         }
@@ -243,8 +240,8 @@ impl Receipt {
                 "| {} | {} | {} | {} | {:.5} | {:.5} |",
                 line_name(key),
                 line.matrices,
-                line.from,
-                line.to,
+                list(&line.from),
+                list(&line.to),
                 line.sum.relative(),
                 line.worst
             )?;
@@ -324,6 +321,10 @@ fn layer(part: &str) -> usize {
     number
         .and_then(|number| number.parse().ok())
         .unwrap_or(usize::MAX)
+}
+
+fn list(names: &BTreeSet<&'static str>) -> String {
+    names.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
 fn line_name((layer, group): (usize, Group)) -> String {
