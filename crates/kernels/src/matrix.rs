@@ -17,6 +17,7 @@ pub enum Fp8Scales<'a> {
 }
 
 impl Fp8Scales<'_> {
+    #[inline]
     pub(crate) fn get(&self, index: usize) -> f32 {
         match self {
             Self::Ue8m0(bytes) => ue8m0::value(bytes[index]),

@@ -38,7 +38,7 @@ pub(crate) const GROUPS: usize = BLOCK / GROUP;
 const ROWS_PER_ITEM: usize = 32;
 
 /// Bytes of weights that one item of a product with few inputs streams.
-const BYTES_PER_ITEM: usize = 128 << 10;
+const BYTES_PER_ITEM: usize = 256 << 10;
 
 /// Inputs up to which weights are multiplied as they stream past, rather than rearranged into panels first.
 const STREAMED_INPUTS: usize = 8;

@@ -141,7 +141,20 @@ fn add_scaled(total: __m128, sums: __m512, scales: &[f32]) -> __m128 {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma")]
 pub(super) fn stream(product: &Int8Product<'_>, from: usize, rows: usize) {
     for first in (from..from + rows).step_by(ROWS) {
-        let rows = (product.first_row + first, ROWS.min(from + rows - first));
+        let end = from + rows;
+        let group = |first: usize| (product.first_row + first, ROWS.min(end - first));
+        let (row, count) = group(first);
+        // The group that follows in the same item; at the item's end the group itself, which is there already.
+        let (next, next_count) = if first + ROWS < end {
+            group(first + ROWS)
+        } else {
+            (row, count)
+        };
+        let rows = Rows {
+            row,
+            count,
+            ahead: product.matrix.row_codes(next, next_count),
+        };
         let mut tiles = product.x.tiles();
         loop {
             let pass = (tiles.next(), tiles.next(), tiles.next(), tiles.next());
@@ -156,10 +169,31 @@ pub(super) fn stream(product: &Int8Product<'_>, from: usize, rows: usize) {
     }
 }
 
+/// Up to four rows that lie one after the other, and the stored bytes of those to come.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    row: usize,
+    count: usize,
+    ahead: &'a [u8],
+}
+
+impl Rows<'_> {
+    /// Asks for the `i`-th run of `bytes` of the rows to come. Taken in order the runs are one stream through memory,
+    /// which four rows read side by side are not.
+    #[inline(always)]
+    fn ask(&self, i: usize, bytes: usize) {
+        let at = self.ahead.as_ptr().wrapping_add(i * bytes);
+        for line in 0..bytes.div_ceil(64) {
+            // SAFETY: a prefetch is a hint and reads nothing; every x86-64 has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(64 * line).cast()) };
+        }
+    }
+}
+
 /// Up to four rows times up to four inputs, which read the weights once.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma")]
 #[inline]
-fn stream_pass<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, rows: (usize, usize)) {
+fn stream_pass<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, rows: Rows<'_>) {
     match product.matrix.elements {
         Elements::Fp8 { .. } => stream_fp8(xs, product, rows),
         Elements::Fp4 { codes, scales } => stream_groups::<T, E2M1>(xs, product, codes, scales, rows),
@@ -262,8 +296,9 @@ fn stream_groups<const T: usize, const KIND: Kind>(
     product: &Int8Product<'_>,
     codes: &[u8],
     scales: &[u8],
-    (row, count): (usize, usize),
+    group: Rows<'_>,
 ) {
+    let (row, count) = (group.row, group.count);
     let cols = product.matrix.cols;
     let (row_bytes, row_scales) = (product.matrix.row_bytes(), cols / 32);
     let blocks = cols.div_ceil(BLOCK);
@@ -274,9 +309,9 @@ fn stream_groups<const T: usize, const KIND: Kind>(
     let mut totals = [_mm_setzero_ps(); T];
     for first in (0..blocks).step_by(BLOCKS) {
         let sums = if (first + BLOCKS) * BLOCK <= cols {
-            four_blocks::<T, KIND, true>(&xs, codes, scales, cols, first)
+            four_blocks::<T, KIND, true>(&xs, codes, scales, group, cols, first)
         } else {
-            four_blocks::<T, KIND, false>(&xs, codes, scales, cols, first)
+            four_blocks::<T, KIND, false>(&xs, codes, scales, group, cols, first)
         };
         for t in 0..T {
             totals[t] = add_scaled(totals[t], sums[t], &xs[t].scales[first..]);
@@ -298,6 +333,7 @@ fn four_blocks<const T: usize, const KIND: Kind, const WHOLE: bool>(
     xs: &[Tile<'_>; T],
     codes: [&[u8]; ROWS],
     scales: [&[u8]; ROWS],
+    group: Rows<'_>,
     cols: usize,
     first: usize,
 ) -> [__m512; T] {
@@ -316,16 +352,19 @@ fn four_blocks<const T: usize, const KIND: Kind, const WHOLE: bool>(
         let mut weights = [[_mm512_setzero_si512(); 2]; ROWS];
         let mut bytes = [0u32; ROWS];
         for r in 0..ROWS {
-            let ahead = codes[r].as_ptr().wrapping_add(ROWS * codes[r].len());
-            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(block * plane_bytes(KIND)).cast());
-            if KIND == 8 {
-                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(block * BLOCK + 64).cast());
-            }
-            if b == 0 && (KIND == 5 || KIND == 6) {
-                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(cols / 2 + block * BLOCK / 8).cast());
-            }
-            if b == 0 && KIND == 6 {
-                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(cols / 8 * 5 + block * BLOCK / 8).cast());
+            group.ask(
+                block * ROWS + r,
+                if KIND == E2M1 {
+                    64
+                } else {
+                    BLOCK / 8 * KIND as usize
+                },
+            );
+            if b == 0 {
+                let scales = scales[r]
+                    .as_ptr()
+                    .wrapping_add(ROWS * scales[r].len() + block * GROUPS);
+                _mm_prefetch::<_MM_HINT_T0>(scales.cast());
             }
             weights[r] = group_integers::<KIND>(codes[r], cols, block, groups);
             bytes[r] = scale_bytes(&scales[r][block * GROUPS..][..groups]);
@@ -386,7 +425,8 @@ fn load_block(x: &Tile<'_>, block: usize) -> (__m512i, __m512i, __m128i) {
 
 /// As [`stream_groups`], for FP8 weights.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma")]
-fn stream_fp8<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, (row, count): (usize, usize)) {
+fn stream_fp8<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, group: Rows<'_>) {
+    let (row, count) = (group.row, group.count);
     let Elements::Fp8 { codes, .. } = product.matrix.elements else {
         return;
     };
@@ -404,11 +444,10 @@ fn stream_fp8<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, (row
         let masks = [first_bits(left), first_bits(left.saturating_sub(64))];
         let mut weights = [[_mm512_setzero_si512(); 2]; ROWS];
         for r in 0..ROWS {
-            // SAFETY: the masks keep to the block's bytes of the row; prefetches read nothing.
+            group.ask(block * ROWS + r, BLOCK);
+            // SAFETY: the masks keep to the block's bytes of the row.
             let (a, b) = unsafe {
                 let at = codes[r].as_ptr().add(block * BLOCK);
-                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(ROWS * cols).cast());
-                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(ROWS * cols + 64).cast());
                 (
                     _mm512_maskz_loadu_epi8(masks[0], at.cast()),
                     _mm512_maskz_loadu_epi8(masks[1], at.wrapping_add(64).cast()),
@@ -607,33 +646,56 @@ fn prefetch(matrix: &Matrix<'_>, rows: std::ops::Range<usize>, first: usize) {
     }
 }
 
-/// Sixteen rows of sixteen 32-bit lanes to sixteen columns.
+/// Sixteen bytes of sixteen rows, each row's at `rows[lane]`, as four registers: register j has four bytes from 4j on of
+/// every row.
+///
+/// # Safety
+/// Sixteen bytes can be read at each address.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
-fn transpose(v: &mut [__m512i; LANES]) {
-    let mut a = [_mm512_setzero_si512(); LANES];
-    for i in 0..8 {
-        a[2 * i] = _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
-        a[2 * i + 1] = _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
-    }
+unsafe fn load_quads(rows: &[*const u8; LANES], offset: usize) -> [__m512i; 4] {
+    let mut v = [_mm512_setzero_si512(); 4];
     for i in 0..4 {
-        v[4 * i] = _mm512_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
-        v[4 * i + 1] = _mm512_unpackhi_epi64(a[4 * i], a[4 * i + 2]);
-        v[4 * i + 2] = _mm512_unpacklo_epi64(a[4 * i + 1], a[4 * i + 3]);
-        v[4 * i + 3] = _mm512_unpackhi_epi64(a[4 * i + 1], a[4 * i + 3]);
+        // Rows i, i + 4, i + 8 and i + 12 to the four 128-bit parts, by loads alone.
+        // SAFETY: sixteen bytes each, as the caller promised.
+        unsafe {
+            let load = |lane: usize| _mm_loadu_si128(rows[lane].add(offset).cast());
+            let all = _mm512_broadcast_i32x4(load(i));
+            let all = _mm512_mask_broadcast_i32x4(all, 0x00F0, load(i + 4));
+            let all = _mm512_mask_broadcast_i32x4(all, 0x0F00, load(i + 8));
+            v[i] = _mm512_mask_broadcast_i32x4(all, 0xF000, load(i + 12));
+        }
     }
-    // Now v[4i + j] holds, in part q, column 4q + j of rows 4i .. 4i + 4.
-    for j in 0..4 {
-        let b0 = _mm512_shuffle_i32x4::<0x88>(v[j], v[4 + j]);
-        let b1 = _mm512_shuffle_i32x4::<0xDD>(v[j], v[4 + j]);
-        let b2 = _mm512_shuffle_i32x4::<0x88>(v[8 + j], v[12 + j]);
-        let b3 = _mm512_shuffle_i32x4::<0xDD>(v[8 + j], v[12 + j]);
-        a[j] = _mm512_shuffle_i32x4::<0x88>(b0, b2);
-        a[8 + j] = _mm512_shuffle_i32x4::<0xDD>(b0, b2);
-        a[4 + j] = _mm512_shuffle_i32x4::<0x88>(b1, b3);
-        a[12 + j] = _mm512_shuffle_i32x4::<0xDD>(b1, b3);
-    }
-    *v = a;
+    let a = _mm512_unpacklo_epi32(v[0], v[1]);
+    let b = _mm512_unpackhi_epi32(v[0], v[1]);
+    let c = _mm512_unpacklo_epi32(v[2], v[3]);
+    let d = _mm512_unpackhi_epi32(v[2], v[3]);
+    [
+        _mm512_unpacklo_epi64(a, c),
+        _mm512_unpackhi_epi64(a, c),
+        _mm512_unpacklo_epi64(b, d),
+        _mm512_unpackhi_epi64(b, d),
+    ]
+}
+
+/// Lane 4q + i of [`load_quads`] is row `i + 4q` of what it is given: in order.
+fn row_addresses(rows: [&[u8]; LANES]) -> [*const u8; LANES] {
+    rows.map(<[u8]>::as_ptr)
+}
+
+/// Where register `step` of `half` of a panel's group begins.
+#[inline(always)]
+fn panel_at(block: usize, step: usize, half: usize) -> usize {
+    ((block * QUADS + step) * TILE_ROWS + half) * 64
+}
+
+/// Writes one register of a panel.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn put(panel: &mut Panel<'_>, block: usize, step: usize, half: usize, v: __m512i) {
+    let line = &mut panel.integers[panel_at(block, step, half)..][..64];
+    // SAFETY: 64 bytes are written to a slice of 64 that begins on a line: panels do, and lines are whole.
+    unsafe { _mm512_store_si512(line.as_mut_ptr().cast(), v) };
 }
 
 /// One block of sixteen FP4 rows into a panel.
@@ -651,32 +713,22 @@ fn fill_fp4(
     };
     let from = (first + block) * BLOCK;
     let groups = GROUPS.min((matrix.cols - from) / 32);
-    let mask = first_bits(16 * groups);
-    let mut v = [_mm512_setzero_si512(); LANES];
-    let mut bytes = [0u32; LANES];
-    for lane in 0..LANES {
-        let at = lanes[lane] * matrix.cols + from;
-        let codes = &codes[at / 2..][..16 * groups];
-        // SAFETY: the mask keeps to the bytes of the slice.
-        v[lane] = unsafe { _mm512_maskz_loadu_epi8(mask, codes.as_ptr().cast()) };
-        bytes[lane] = scale_bytes(&scales[at / 32..][..groups]);
-    }
-    transpose(&mut v);
     let table = e2m1_table();
-    let integers = &mut panel.integers[block * QUADS * TILE_ROWS * 64..][..QUADS * TILE_ROWS * 64];
+    let rows = row_addresses(lanes.map(|row| &codes[(row * matrix.cols + from) / 2..][..16 * groups]));
     for group in 0..GROUPS {
-        for quad in 0..GROUPS {
-            let [even, odd] = e2m1_integers(v[group * GROUPS + quad], table);
-            let at = (group * 2 * GROUPS + quad) * TILE_ROWS + half;
-            // SAFETY: 64 bytes are written to each line of 64; the slice holds 32 · TILE_ROWS of them and `group` and
-            // `quad` are below four.
-            unsafe {
-                let at = integers.as_mut_ptr().cast::<__m512i>().add(at);
-                _mm512_store_si512(at, even);
-                _mm512_store_si512(at.add(GROUPS * TILE_ROWS), odd);
-            }
+        let quads = if group < groups {
+            // SAFETY: a row's slice has sixteen bytes for each of its groups.
+            unsafe { load_quads(&rows, 16 * group) }
+        } else {
+            [_mm512_setzero_si512(); 4]
+        };
+        for (quad, &packed) in quads.iter().enumerate() {
+            let [even, odd] = e2m1_integers(packed, table);
+            put(panel, block, group * 2 * GROUPS + quad, half, even);
+            put(panel, block, group * 2 * GROUPS + GROUPS + quad, half, odd);
         }
     }
+    let bytes = lanes.map(|row| scale_bytes(&scales[(row * matrix.cols + from) / 32..][..groups]));
     fill_scales::<E2M1>(bytes, block, half, panel);
 }
 
@@ -695,32 +747,26 @@ fn fill_fp8(
     };
     let from = (first + block) * BLOCK;
     let left = BLOCK.min(matrix.cols - from);
-    let masks = [first_bits(left), first_bits(left.saturating_sub(64))];
     let tables = e4m3_tables();
-    let order = split_order();
-    let mut halves = [[_mm512_setzero_si512(); LANES]; 2];
-    for lane in 0..LANES {
-        let bytes = &codes[lanes[lane] * matrix.cols + from..][..left];
-        // SAFETY: the masks keep to the bytes of the slice.
-        let (a, b) = unsafe {
-            let at = bytes.as_ptr();
-            (
-                _mm512_maskz_loadu_epi8(masks[0], at.cast()),
-                _mm512_maskz_loadu_epi8(masks[1], at.wrapping_add(64).cast()),
-            )
-        };
-        halves[0][lane] = _mm512_permutex2var_epi8(a, order[0], b);
-        halves[1][lane] = _mm512_permutex2var_epi8(a, order[1], b);
-    }
-    let integers = &mut panel.integers[block * QUADS * TILE_ROWS * 64..][..QUADS * TILE_ROWS * 64];
-    for (parity, v) in halves.iter_mut().enumerate() {
-        transpose(v);
-        for quad in 0..LANES {
-            let at = (LANES * parity + quad) * TILE_ROWS + half;
-            // SAFETY: 64 bytes are written to a line of 64; the slice holds 32 · TILE_ROWS of them.
-            unsafe {
-                let at = integers.as_mut_ptr().cast::<__m512i>().add(at);
-                _mm512_store_si512(at, e4m3_integers(v[quad], tables));
+    let order = quad_order();
+    let mut short = [[0u8; BLOCK]; LANES];
+    let rows = if left == BLOCK {
+        row_addresses(lanes.map(|row| &codes[row * matrix.cols + from..][..BLOCK]))
+    } else {
+        for (short, &row) in short.iter_mut().zip(lanes) {
+            short[..left].copy_from_slice(&codes[row * matrix.cols + from..][..left]);
+        }
+        row_addresses(std::array::from_fn(|lane| &short[lane][..]))
+    };
+    for part in 0..BLOCK / 16 {
+        // SAFETY: each row has 128 bytes.
+        let quads = unsafe { load_quads(&rows, 16 * part) };
+        for pair in 0..2 {
+            let (a, b) = (quads[2 * pair], quads[2 * pair + 1]);
+            for (parity, &order) in order.iter().enumerate() {
+                let codes = _mm512_permutex2var_epi8(a, order, b);
+                let step = parity * (QUADS / 2) + 2 * part + pair;
+                put(panel, block, step, half, e4m3_integers(codes, tables));
             }
         }
     }
@@ -728,6 +774,20 @@ fn fill_fp8(
     for (out, &row) in out.iter_mut().zip(lanes) {
         *out = matrix.scale_at(row, from);
     }
+}
+
+/// Which bytes of eight columns of sixteen rows, four in each of two registers, are the even columns, and which the odd.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+fn quad_order() -> [__m512i; 2] {
+    let mut even = [0u8; 64];
+    for (i, byte) in even.iter_mut().enumerate() {
+        let (lane, column) = (i / 4, i % 4 * 2);
+        *byte = (column / 4 * 64 + lane * 4 + column % 4) as u8;
+    }
+    // SAFETY: the array holds 64 bytes.
+    let even = unsafe { _mm512_loadu_si512(even.as_ptr().cast()) };
+    [even, _mm512_or_si512(even, _mm512_set1_epi8(1))]
 }
 
 /// One block of sixteen rows of grouped integers into a panel.
@@ -744,23 +804,27 @@ fn fill_groups<const KIND: Kind>(
         return;
     };
     let (cols, row_bytes) = (matrix.cols, matrix.row_bytes());
-    let mut halves = [[_mm512_setzero_si512(); LANES]; 2];
-    let mut bytes = [0u32; LANES];
-    for lane in 0..LANES {
-        let row = &codes[lanes[lane] * row_bytes..][..row_bytes];
-        [halves[0][lane], halves[1][lane]] = group_integers::<KIND>(row, cols, first + block, GROUPS);
-        bytes[lane] = scale_bytes(&scales[(lanes[lane] * cols / BLOCK + first + block) * GROUPS..][..GROUPS]);
-    }
-    let integers = &mut panel.integers[block * QUADS * TILE_ROWS * 64..][..QUADS * TILE_ROWS * 64];
-    for (parity, v) in halves.iter_mut().enumerate() {
-        transpose(v);
-        for quad in 0..LANES {
-            let (group, step) = (quad / GROUPS, parity * GROUPS + quad % GROUPS);
-            let at = (group * 2 * GROUPS + step) * TILE_ROWS + half;
-            // SAFETY: 64 bytes are written to a line of 64; the slice holds 32 · TILE_ROWS of them.
-            unsafe { _mm512_store_si512(integers.as_mut_ptr().cast::<__m512i>().add(at), v[quad]) };
+    let mut integers = [[[0u8; 64]; 2]; LANES];
+    for (integers, &lane) in integers.iter_mut().zip(lanes) {
+        let row = &codes[lane * row_bytes..][..row_bytes];
+        let halves = group_integers::<KIND>(row, cols, first + block, GROUPS);
+        for (integers, half) in integers.iter_mut().zip(halves) {
+            // SAFETY: 64 bytes are written to an array of 64.
+            unsafe { _mm512_storeu_si512(integers.as_mut_ptr().cast(), half) };
         }
     }
+    for parity in 0..2 {
+        let rows = row_addresses(std::array::from_fn(|lane| &integers[lane][parity][..]));
+        for group in 0..GROUPS {
+            // SAFETY: each row has 64 bytes.
+            let quads = unsafe { load_quads(&rows, 16 * group) };
+            for (quad, &v) in quads.iter().enumerate() {
+                put(panel, block, group * 2 * GROUPS + parity * GROUPS + quad, half, v);
+            }
+        }
+    }
+    let bytes =
+        lanes.map(|row| scale_bytes(&scales[(row * cols / BLOCK + first + block) * GROUPS..][..GROUPS]));
     fill_scales::<KIND>(bytes, block, half, panel);
 }
 

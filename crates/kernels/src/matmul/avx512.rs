@@ -75,6 +75,81 @@ fn tile<const X: usize, const W: usize>(
     }
 }
 
+/// `out[t][r] = Σ_k x[t][k] · W[row + r][from + k]` for up to four rows and inputs of a BF16 or float32 matrix, widened in
+/// registers; `k` is a multiple of 16. The same sums as [`dots`] on decoded weights.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn stream(
+    matrix: &Matrix<'_>,
+    (row, rows): (usize, usize),
+    from: usize,
+    k: usize,
+    x: &Operand<'_>,
+    out: &mut [[f32; TILE]; TILE],
+) {
+    match x.rows {
+        1 => stream_inputs::<1>(matrix, (row, rows), from, k, x, out),
+        2 => stream_inputs::<2>(matrix, (row, rows), from, k, x, out),
+        3 => stream_inputs::<3>(matrix, (row, rows), from, k, x, out),
+        _ => stream_inputs::<4>(matrix, (row, rows), from, k, x, out),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+fn stream_inputs<const X: usize>(
+    matrix: &Matrix<'_>,
+    (row, rows): (usize, usize),
+    from: usize,
+    k: usize,
+    x: &Operand<'_>,
+    out: &mut [[f32; TILE]; TILE],
+) {
+    debug_assert!(k.is_multiple_of(LANES));
+    // Rows beyond the last are the last again; their results are dropped.
+    let ws: [&[u8]; TILE] = std::array::from_fn(|r| matrix.codes_of(row + r.min(rows - 1), from, k));
+    let xs: [&[f32]; X] = std::array::from_fn(|i| x.row(i, k));
+    let bf16 = matches!(matrix.elements, Elements::Bf16(_));
+    // The next four rows as one stream through memory: each chunk of these rows asks for a part of it.
+    let row_bytes = matrix.row_bytes();
+    let ahead = ws[0]
+        .as_ptr()
+        .wrapping_sub(from * row_bytes / matrix.cols)
+        .wrapping_add(TILE * row_bytes + TILE * from * row_bytes / matrix.cols);
+    let mut sums = [[_mm512_setzero_ps(); TILE]; X];
+    for at in (0..k).step_by(LANES) {
+        let mut wv = [_mm512_setzero_ps(); TILE];
+        for r in 0..TILE {
+            // SAFETY: sixteen elements at `at` are within the k of the slice.
+            wv[r] = unsafe {
+                if bf16 {
+                    let w = ws[r].as_ptr().add(2 * at);
+                    if r % 2 == 0 {
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add((at / LANES * 2 + r / 2) * 64).cast());
+                    }
+                    let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(w.cast()));
+                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+                } else {
+                    let w = ws[r].as_ptr().add(4 * at);
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add((at / LANES * TILE + r) * 64).cast());
+                    _mm512_loadu_ps(w.cast())
+                }
+            };
+        }
+        for i in 0..X {
+            // SAFETY: as above.
+            let xv = unsafe { _mm512_loadu_ps(xs[i].as_ptr().add(at)) };
+            for r in 0..TILE {
+                sums[i][r] = _mm512_fmadd_ps(xv, wv[r], sums[i][r]);
+            }
+        }
+    }
+    for i in 0..X {
+        for r in 0..TILE {
+            out[i][r] = combine(sums[i][r]);
+        }
+    }
+}
+
 /// The tree of [`crate::lanes::combine`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]

@@ -13,7 +13,7 @@ use crate::formats::{bf16, e4m3};
 use crate::int8::{Int8Inputs, Int8Product, Int8View};
 use crate::isa::{self, Isa, multiversion};
 use crate::lanes::{self, LANES};
-use crate::matrix::Matrix;
+use crate::matrix::{Elements, Matrix};
 use crate::team::{Disjoint, Team};
 
 /// Columns reduced at a time: sixteen lanes within a chunk, chunks added left to right. Part of the numeric contract.
@@ -21,6 +21,9 @@ pub const K_CHUNK: usize = 1024;
 
 /// Weight rows decoded at a time, and the unit of sharing between threads.
 const ROW_TILE: usize = 16;
+
+/// Bytes of weights that one item of a product with few inputs streams.
+const STREAMED_BYTES: usize = 64 << 10;
 
 /// Weight rows that are fetched before they are decoded.
 const ROWS_AHEAD: usize = 3;
@@ -177,9 +180,15 @@ impl<'a> Product<'a> {
         })
     }
 
-    /// Weight rows of one item.
+    /// Weight rows of one item: few long rows where the stream of weights decides, so that threads finish together.
     fn rows_per_item(&self) -> usize {
-        self.integer().map_or(ROW_TILE, |product| product.rows_per_item())
+        match self.integer() {
+            Some(product) => product.rows_per_item(),
+            None if self.x_rows <= 2 * TILE => (STREAMED_BYTES / self.matrix.row_bytes().max(1))
+                .next_multiple_of(TILE)
+                .clamp(TILE, ROW_TILE),
+            None => ROW_TILE,
+        }
     }
 
     fn items(&self) -> usize {
@@ -235,6 +244,14 @@ pub(crate) fn multiply_with(isa: Isa, team: &mut Team, products: &[Product<'_>])
     });
 }
 
+/// Whether a product's weights are widened as they stream past, not decoded first: plain formats, few inputs.
+fn streams(isa: Isa, product: &Product<'_>) -> bool {
+    isa == Isa::Avx512
+        && product.x_rows <= 2 * TILE
+        && product.matrix.cols.is_multiple_of(LANES)
+        && matches!(product.matrix.elements, Elements::F32(_) | Elements::Bf16(_))
+}
+
 /// Rows `first .. first + rows` of one product (counted within the product), all inputs.
 fn multiply_tile(
     isa: Isa,
@@ -246,9 +263,10 @@ fn multiply_tile(
 ) {
     let cols = product.matrix.cols;
     let row_in_matrix = product.first_row + first;
+    let streams = streams(isa, product);
     for from in (0..cols).step_by(K_CHUNK) {
         let k = K_CHUNK.min(cols - from);
-        for row in 0..rows {
+        for row in 0..if streams { 0 } else { rows } {
             // Rows are short runs far apart, which the hardware does not foresee: ask for one soon to be decoded, of
             // this chunk, of the next, or of the next tile.
             let (ahead, column) = match (row + ROWS_AHEAD < rows, from + K_CHUNK < cols) {
@@ -271,21 +289,25 @@ fn multiply_tile(
             for row in (0..rows).step_by(TILE) {
                 let w_tile = TILE.min(rows - row);
                 let mut sums = [[0.0f32; TILE]; TILE];
-                dots(
-                    isa,
-                    &Operand {
+                let x = Operand {
+                    data: &x[t * x_stride + from..],
+                    stride: x_stride,
+                    rows: x_tile,
+                };
+                #[cfg(target_arch = "x86_64")]
+                if streams {
+                    let rows = (row_in_matrix + row, w_tile);
+                    // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the features.
+                    unsafe { avx512::stream(&product.matrix, rows, from, k, &x, &mut sums) };
+                }
+                if !streams {
+                    let w = Operand {
                         data: &weights[row * K_CHUNK..],
                         stride: K_CHUNK,
                         rows: w_tile,
-                    },
-                    &Operand {
-                        data: &x[t * x_stride + from..],
-                        stride: x_stride,
-                        rows: x_tile,
-                    },
-                    k,
-                    &mut sums,
-                );
+                    };
+                    dots(isa, &w, &x, k, &mut sums);
+                }
                 for (i, sums) in sums.iter().enumerate().take(x_tile) {
                     let at = (t + i) * product.y_stride + row_in_matrix + row;
                     // SAFETY: output r of an input row is weight row r's, in a block-diagonal product too, and each
