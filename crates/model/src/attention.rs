@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use fathom_kernels::attention::{Arithmetic, Attention, Compressed};
 use fathom_kernels::indexer::Indexer;
 use fathom_kernels::matmul::{Product, multiply};
-use fathom_kernels::norm::rms_norm;
+use fathom_kernels::norm::{rms_norm, rms_norm_and_rotate};
 use fathom_kernels::quant::{hadamard_e2m1_round_trip, kv_round_trip};
 use fathom_kernels::rope::{RotationTable, Turn, rotate};
 
@@ -257,16 +257,8 @@ impl Step<'_> {
         self.quantise(latent, rank, &mut buffers.latent_quantised);
         let product = self.product(&weights.wq_b, latent, &buffers.latent_quantised, q);
         multiply(self.team, &[product]);
-        rms_norm(self.team, q, width, None, c.rms_norm_eps, self.round);
-        rotate(
-            self.team,
-            q,
-            c.num_attention_heads * width,
-            width,
-            rotation,
-            Turn::Forward,
-            self.round,
-        );
+        let row = c.num_attention_heads * width;
+        rms_norm_and_rotate(self.team, q, row, width, c.rms_norm_eps, rotation, self.round);
     }
 
     /// Adds the step's tokens to a compressor and stores the entries they complete, in each part's list.

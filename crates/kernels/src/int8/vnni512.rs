@@ -512,20 +512,29 @@ pub(super) fn multiply(product: &Int8Product<'_>, from: usize, rows: usize, scra
     for first in (0..blocks).step_by(BLOCKS) {
         let count = BLOCKS.min(blocks - first);
         for half in 0..TILE_ROWS {
-            let at = half * LANES;
             // Rows beyond the last are the last again; their results are dropped.
-            let lanes: [usize; LANES] = std::array::from_fn(|lane| row + (at + lane).min(rows - 1));
-            for block in 0..count {
-                match matrix.elements {
-                    Elements::Fp8 { .. } => fill_fp8(matrix, &lanes, first, block, half, &mut panel),
-                    Elements::Grouped { bits, .. } => match bits {
-                        Bits::Four => fill_groups::<4>(matrix, &lanes, first, block, half, &mut panel),
-                        Bits::Five => fill_groups::<5>(matrix, &lanes, first, block, half, &mut panel),
-                        Bits::Six => fill_groups::<6>(matrix, &lanes, first, block, half, &mut panel),
-                        Bits::Eight => fill_groups::<8>(matrix, &lanes, first, block, half, &mut panel),
-                    },
-                    _ => fill_fp4(matrix, &lanes, first, block, half, &mut panel),
+            let mut lanes = [0; LANES];
+            for (lane, at) in lanes.iter_mut().enumerate() {
+                *at = row + (half * LANES + lane).min(rows - 1);
+            }
+            match matrix.elements {
+                Elements::Fp8 { codes, .. } => {
+                    fill_fp8(matrix, codes, &lanes, (first, count), half, &mut panel)
                 }
+                Elements::Fp4 { codes, scales } => {
+                    fill_fp4(matrix, codes, scales, &lanes, first, half, &mut panel);
+                }
+                Elements::Grouped { bits, .. } => {
+                    for block in 0..count {
+                        match bits {
+                            Bits::Four => fill_groups::<4>(matrix, &lanes, first, block, half, &mut panel),
+                            Bits::Five => fill_groups::<5>(matrix, &lanes, first, block, half, &mut panel),
+                            Bits::Six => fill_groups::<6>(matrix, &lanes, first, block, half, &mut panel),
+                            Bits::Eight => fill_groups::<8>(matrix, &lanes, first, block, half, &mut panel),
+                        }
+                    }
+                }
+                Elements::F32(_) | Elements::Bf16(_) => {}
             }
         }
         // The next blocks of these rows, or the first of the rows that follow them, come while these are multiplied.
@@ -597,14 +606,11 @@ fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
                 // SAFETY: a block has QUADS · TILE_ROWS registers of weights and QUADS · T quads of inputs, the lengths
                 // of the slices; `step` and `quad` are below QUADS.
                 unsafe {
-                    let w = weights
-                        .as_ptr()
-                        .cast::<__m512i>()
-                        .add((group * steps + step) * TILE_ROWS);
-                    let (w0, w1) = (_mm512_load_si512(w), _mm512_load_si512(w.add(1)));
+                    let w = weights.as_ptr().add((group * steps + step) * TILE_ROWS * 64);
+                    let (w0, w1) = (_mm512_load_si512(w.cast()), _mm512_load_si512(w.add(64).cast()));
                     for t in 0..T {
-                        let x = codes.as_ptr().cast::<i32>().add(quad * T + t).read_unaligned();
-                        let x = _mm512_set1_epi32(x);
+                        let x = codes.as_ptr().add((quad * T + t) * 4);
+                        let x = _mm512_broadcastd_epi32(_mm_loadu_si32(x.cast()));
                         dots[t][0] = _mm512_dpbusd_epi32(dots[t][0], w0, x);
                         dots[t][1] = _mm512_dpbusd_epi32(dots[t][1], w1, x);
                     }
@@ -678,101 +684,128 @@ unsafe fn load_quads(rows: &[*const u8; LANES], offset: usize) -> [__m512i; 4] {
     ]
 }
 
-/// Lane 4q + i of [`load_quads`] is row `i + 4q` of what it is given: in order.
-fn row_addresses(rows: [&[u8]; LANES]) -> [*const u8; LANES] {
-    rows.map(<[u8]>::as_ptr)
+/// `bytes` bytes from `from` on of sixteen rows of `stride` bytes, where they lie; short rows are copied to `short` and
+/// end in zeros.
+fn sixteen_rows<const BYTES: usize>(
+    all: &[u8],
+    lanes: &[usize; LANES],
+    stride: usize,
+    from: usize,
+    short: &mut [[u8; BYTES]; LANES],
+) -> [*const u8; LANES] {
+    let mut at = [std::ptr::null(); LANES];
+    let bytes = BYTES.min(stride - from);
+    for lane in 0..LANES {
+        let row = &all[lanes[lane] * stride + from..][..bytes];
+        at[lane] = if bytes == BYTES {
+            row.as_ptr()
+        } else {
+            short[lane][..bytes].copy_from_slice(row);
+            short[lane].as_ptr()
+        };
+    }
+    at
 }
 
-/// Where register `step` of `half` of a panel's group begins.
-#[inline(always)]
-fn panel_at(block: usize, step: usize, half: usize) -> usize {
-    ((block * QUADS + step) * TILE_ROWS + half) * 64
+/// Registers of a panel.
+struct Registers(*mut u8);
+
+impl Registers {
+    fn of(panel: &mut Panel<'_>) -> Self {
+        assert!(panel.integers.len() >= BLOCKS * QUADS * TILE_ROWS * 64);
+        Self(panel.integers.as_mut_ptr())
+    }
+
+    /// Writes register `half` of a step of a block.
+    ///
+    /// # Safety
+    /// `block` is below [`BLOCKS`], `step` below [`QUADS`], `half` below [`TILE_ROWS`], and the panel still borrowed.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn put(&self, block: usize, step: usize, half: usize, v: __m512i) {
+        // SAFETY: within the panel as the caller promised; panels begin on a line, and registers fill lines.
+        unsafe {
+            _mm512_store_si512(
+                self.0
+                    .add(((block * QUADS + step) * TILE_ROWS + half) * 64)
+                    .cast(),
+                v,
+            )
+        };
+    }
 }
 
-/// Writes one register of a panel.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn put(panel: &mut Panel<'_>, block: usize, step: usize, half: usize, v: __m512i) {
-    let line = &mut panel.integers[panel_at(block, step, half)..][..64];
-    // SAFETY: 64 bytes are written to a slice of 64 that begins on a line: panels do, and lines are whole.
-    unsafe { _mm512_store_si512(line.as_mut_ptr().cast(), v) };
-}
-
-/// One block of sixteen FP4 rows into a panel.
+/// [`BLOCKS`] blocks of sixteen FP4 rows into a panel; blocks beyond the last column are zeros.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
 fn fill_fp4(
     matrix: &Matrix<'_>,
+    codes: &[u8],
+    scales: &[u8],
     lanes: &[usize; LANES],
     first: usize,
-    block: usize,
     half: usize,
     panel: &mut Panel<'_>,
 ) {
-    let Elements::Fp4 { codes, scales } = matrix.elements else {
-        return;
-    };
-    let from = (first + block) * BLOCK;
-    let groups = GROUPS.min((matrix.cols - from) / 32);
     let table = e2m1_table();
-    let rows = row_addresses(lanes.map(|row| &codes[(row * matrix.cols + from) / 2..][..16 * groups]));
-    for group in 0..GROUPS {
-        let quads = if group < groups {
-            // SAFETY: a row's slice has sixteen bytes for each of its groups.
-            unsafe { load_quads(&rows, 16 * group) }
-        } else {
-            [_mm512_setzero_si512(); 4]
-        };
-        for (quad, &packed) in quads.iter().enumerate() {
-            let [even, odd] = e2m1_integers(packed, table);
-            put(panel, block, group * 2 * GROUPS + quad, half, even);
-            put(panel, block, group * 2 * GROUPS + GROUPS + quad, half, odd);
-        }
-    }
-    let bytes = lanes.map(|row| scale_bytes(&scales[(row * matrix.cols + from) / 32..][..groups]));
-    fill_scales::<E2M1>(bytes, block, half, panel);
-}
-
-/// One block of sixteen FP8 rows into a panel.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn fill_fp8(
-    matrix: &Matrix<'_>,
-    lanes: &[usize; LANES],
-    first: usize,
-    block: usize,
-    half: usize,
-    panel: &mut Panel<'_>,
-) {
-    let Elements::Fp8 { codes, .. } = matrix.elements else {
-        return;
-    };
-    let from = (first + block) * BLOCK;
-    let left = BLOCK.min(matrix.cols - from);
-    let tables = e4m3_tables();
-    let order = quad_order();
-    let mut short = [[0u8; BLOCK]; LANES];
-    let rows = if left == BLOCK {
-        row_addresses(lanes.map(|row| &codes[row * matrix.cols + from..][..BLOCK]))
-    } else {
-        for (short, &row) in short.iter_mut().zip(lanes) {
-            short[..left].copy_from_slice(&codes[row * matrix.cols + from..][..left]);
-        }
-        row_addresses(std::array::from_fn(|lane| &short[lane][..]))
-    };
-    for part in 0..BLOCK / 16 {
-        // SAFETY: each row has 128 bytes.
-        let quads = unsafe { load_quads(&rows, 16 * part) };
-        for pair in 0..2 {
-            let (a, b) = (quads[2 * pair], quads[2 * pair + 1]);
-            for (parity, &order) in order.iter().enumerate() {
-                let codes = _mm512_permutex2var_epi8(a, order, b);
-                let step = parity * (QUADS / 2) + 2 * part + pair;
-                put(panel, block, step, half, e4m3_integers(codes, tables));
+    let (mut short, mut short_scales) = ([[0; BLOCKS * BLOCK / 2]; LANES], [[0; BLOCKS * GROUPS]; LANES]);
+    let rows = sixteen_rows(codes, lanes, matrix.cols / 2, first * BLOCK / 2, &mut short);
+    let scale_rows = sixteen_rows(scales, lanes, matrix.cols / 32, first * GROUPS, &mut short_scales);
+    let registers = Registers::of(panel);
+    for block in 0..BLOCKS {
+        for group in 0..GROUPS {
+            // SAFETY: each row has 64 bytes for each of four blocks; block, step and half are within the panel.
+            unsafe {
+                let quads = load_quads(&rows, (block * GROUPS + group) * 16);
+                for (quad, &packed) in quads.iter().enumerate() {
+                    let [even, odd] = e2m1_integers(packed, table);
+                    registers.put(block, group * 2 * GROUPS + quad, half, even);
+                    registers.put(block, group * 2 * GROUPS + GROUPS + quad, half, odd);
+                }
             }
         }
     }
-    let out = &mut panel.scales[(block * TILE_ROWS + half) * LANES..][..LANES];
-    for (out, &row) in out.iter_mut().zip(lanes) {
-        *out = matrix.scale_at(row, from);
+    // SAFETY: each row has four scale bytes for each of four blocks.
+    let bytes = unsafe { load_quads(&scale_rows, 0) };
+    for (block, &bytes) in bytes.iter().enumerate() {
+        fill_scales::<E2M1>(bytes, block, half, panel);
+    }
+}
+
+/// `count` blocks of sixteen FP8 rows into a panel.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn fill_fp8(
+    matrix: &Matrix<'_>,
+    codes: &[u8],
+    lanes: &[usize; LANES],
+    (first, count): (usize, usize),
+    half: usize,
+    panel: &mut Panel<'_>,
+) {
+    let tables = e4m3_tables();
+    let order = quad_order();
+    for block in 0..count {
+        let from = (first + block) * BLOCK;
+        let mut short = [[0u8; BLOCK]; LANES];
+        let rows = sixteen_rows(codes, lanes, matrix.cols, from, &mut short);
+        let registers = Registers::of(panel);
+        for part in 0..BLOCK / 16 {
+            // SAFETY: each row has 128 bytes; block, step and half are within the panel.
+            unsafe {
+                let quads = load_quads(&rows, 16 * part);
+                for pair in 0..2 {
+                    let (a, b) = (quads[2 * pair], quads[2 * pair + 1]);
+                    for parity in 0..2 {
+                        let codes = _mm512_permutex2var_epi8(a, order[parity], b);
+                        let step = parity * (QUADS / 2) + 2 * part + pair;
+                        registers.put(block, step, half, e4m3_integers(codes, tables));
+                    }
+                }
+            }
+        }
+        let out = &mut panel.scales[(block * TILE_ROWS + half) * LANES..][..LANES];
+        for (out, &row) in out.iter_mut().zip(lanes) {
+            *out = matrix.scale_at(row, from);
+        }
     }
 }
 
@@ -813,27 +846,31 @@ fn fill_groups<const KIND: Kind>(
             unsafe { _mm512_storeu_si512(integers.as_mut_ptr().cast(), half) };
         }
     }
+    let registers = Registers::of(panel);
     for parity in 0..2 {
-        let rows = row_addresses(std::array::from_fn(|lane| &integers[lane][parity][..]));
+        let rows = std::array::from_fn(|lane| integers[lane][parity].as_ptr());
         for group in 0..GROUPS {
-            // SAFETY: each row has 64 bytes.
-            let quads = unsafe { load_quads(&rows, 16 * group) };
-            for (quad, &v) in quads.iter().enumerate() {
-                put(panel, block, group * 2 * GROUPS + parity * GROUPS + quad, half, v);
+            // SAFETY: each row has 64 bytes; block, step and half are within the panel.
+            unsafe {
+                let quads = load_quads(&rows, 16 * group);
+                for (quad, &v) in quads.iter().enumerate() {
+                    registers.put(block, group * 2 * GROUPS + parity * GROUPS + quad, half, v);
+                }
             }
         }
     }
     let bytes =
         lanes.map(|row| scale_bytes(&scales[(row * cols / BLOCK + first + block) * GROUPS..][..GROUPS]));
+    // SAFETY: sixteen words are read of an array of sixteen.
+    let bytes = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
     fill_scales::<KIND>(bytes, block, half, panel);
 }
 
 /// Four scale bytes of sixteen rows, one a group, to a register of rows for each group.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
-fn fill_scales<const KIND: Kind>(bytes: [u32; LANES], block: usize, half: usize, panel: &mut Panel<'_>) {
-    // SAFETY: sixteen words are read of an array of sixteen.
-    let mut bytes = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+fn fill_scales<const KIND: Kind>(bytes: __m512i, block: usize, half: usize, panel: &mut Panel<'_>) {
+    let mut bytes = bytes;
     for group in 0..GROUPS {
         let out = &mut panel.scales[((block * GROUPS + group) * TILE_ROWS + half) * LANES..][..LANES];
         let scales = scale_values::<KIND>(_mm512_and_si512(bytes, _mm512_set1_epi32(0xFF)));
