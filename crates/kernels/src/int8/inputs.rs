@@ -19,7 +19,7 @@ pub(crate) const OFFSET: i32 = 128;
 /// Rows of int8 codes with a power-of-two scale for each [`BLOCK`] columns; memory that is reused from step to step.
 ///
 /// Rows belong to one or more *segments*, each the inputs of one product. A segment of more than eight rows is kept in
-/// tiles of up to six rows, interleaved by fours of columns, so that a tile's inputs are read in one run; else rows lie
+/// tiles of five or six rows or so, interleaved by fours of columns, so that a tile's inputs are read in one run; else rows lie
 /// one after the other. Within a block the 64 even columns come first and then the 64 odd ones: the order in which the
 /// nibbles of packed weights meet them. Rows are padded with zeros to whole blocks.
 #[derive(Debug, Default)]
@@ -55,19 +55,42 @@ struct Place {
 
 impl Place {
     fn of(rows: usize, row: usize) -> Self {
-        let width = tile_width(rows);
-        let before = row - row % width;
+        let Tiles { tiles, wide, width } = Tiles::of(rows);
+        debug_assert!(tiles > 0);
+        // The first `wide` tiles have one row more than the others.
+        let (before, tile) = if row < wide * (width + 1) {
+            (row - row % (width + 1), width + 1)
+        } else {
+            (row - (row - wide * (width + 1)) % width, width)
+        };
         Self {
             before,
-            tile: width.min(rows - before),
+            tile,
             lane: row - before,
         }
     }
 }
 
-/// Rows that a segment of `rows` keeps together.
-fn tile_width(rows: usize) -> usize {
-    if rows <= STREAMED_INPUTS { 1 } else { TILE_INPUTS }
+/// How a segment's rows are kept together: in tiles that differ by one row at most, because a narrow tile costs nearly
+/// as much as a full one.
+#[derive(Clone, Copy)]
+struct Tiles {
+    tiles: usize,
+    /// Tiles of `width + 1` rows, before those of `width`.
+    wide: usize,
+    width: usize,
+}
+
+impl Tiles {
+    fn of(rows: usize) -> Self {
+        let most = if rows <= STREAMED_INPUTS { 1 } else { TILE_INPUTS };
+        let tiles = rows.div_ceil(most).max(1);
+        Self {
+            tiles,
+            wide: rows % tiles,
+            width: rows / tiles,
+        }
+    }
 }
 
 impl Int8Inputs {
@@ -299,9 +322,12 @@ impl<'a> Int8View<'a> {
 
     /// The rows in tiles.
     pub(crate) fn tiles(&self) -> impl Iterator<Item = Tile<'a>> + use<'a> {
-        let (view, blocks, width) = (*self, self.width.div_ceil(BLOCK), tile_width(self.rows));
-        (0..view.rows).step_by(width).map(move |row| {
-            let rows = width.min(view.rows - row);
+        let (view, blocks) = (*self, self.width.div_ceil(BLOCK));
+        let Tiles { tiles, wide, width } = Tiles::of(self.rows);
+        let tiles = if self.rows == 0 { 0 } else { tiles };
+        (0..tiles).map(move |tile| {
+            let row = tile * width + tile.min(wide);
+            let rows = width + usize::from(tile < wide);
             let (from, to) = (row * blocks, (row + rows) * blocks);
             Tile {
                 row,

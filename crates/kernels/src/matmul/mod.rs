@@ -22,6 +22,9 @@ pub const K_CHUNK: usize = 1024;
 /// Weight rows decoded at a time, and the unit of sharing between threads.
 const ROW_TILE: usize = 16;
 
+/// Inputs of one item of a product with many: their chunk stays in the second-level cache.
+const INPUTS_PER_ITEM: usize = 64;
+
 /// Bytes of weights that one item of a product with few inputs streams.
 const STREAMED_BYTES: usize = 64 << 10;
 
@@ -191,8 +194,16 @@ impl<'a> Product<'a> {
         }
     }
 
+    /// Runs of input rows that items take one of; integer products take all.
+    fn input_runs(&self) -> usize {
+        match self.x {
+            Input::Floats { .. } => self.x_rows.div_ceil(INPUTS_PER_ITEM),
+            Input::Int8(_) => 1,
+        }
+    }
+
     fn items(&self) -> usize {
-        self.rows.div_ceil(self.rows_per_item())
+        self.rows.div_ceil(self.rows_per_item()) * self.input_runs()
     }
 }
 
@@ -216,6 +227,9 @@ pub(crate) fn multiply_with(isa: Isa, team: &mut Team, products: &[Product<'_>])
             }
             item -= product.items();
         };
+        // Neighbouring items share a run of inputs.
+        let runs = product.items() / product.input_runs();
+        let (inputs, item) = (item / runs * INPUTS_PER_ITEM, item % runs);
         let first = item * product.rows_per_item();
         let rows = product.rows_per_item().min(product.rows - first);
         match product.x {
@@ -223,12 +237,14 @@ pub(crate) fn multiply_with(isa: Isa, team: &mut Team, products: &[Product<'_>])
                 let [weights] = scratch.floats([ROW_TILE * K_CHUNK]);
                 // With few inputs the weights' way from memory decides: whole rows one after the other, not columns of
                 // a tile.
+                let inputs = inputs..product.x_rows.min(inputs + INPUTS_PER_ITEM);
                 let step = if product.x_rows <= TILE { TILE } else { ROW_TILE };
                 for start in (0..rows).step_by(step) {
                     multiply_tile(
                         isa,
                         product,
                         (x, stride),
+                        inputs.clone(),
                         first + start,
                         step.min(rows - start),
                         weights,
@@ -252,11 +268,12 @@ fn streams(isa: Isa, product: &Product<'_>) -> bool {
         && matches!(product.matrix.elements, Elements::F32(_) | Elements::Bf16(_))
 }
 
-/// Rows `first .. first + rows` of one product (counted within the product), all inputs.
+/// Rows `first .. first + rows` of one product (counted within the product), some inputs.
 fn multiply_tile(
     isa: Isa,
     product: &Product<'_>,
     (x, x_stride): (&[f32], usize),
+    inputs: std::ops::Range<usize>,
     first: usize,
     rows: usize,
     weights: &mut [f32],
@@ -284,8 +301,8 @@ fn multiply_tile(
                 &mut weights[row * K_CHUNK..][..k],
             );
         }
-        for t in (0..product.x_rows).step_by(TILE) {
-            let x_tile = TILE.min(product.x_rows - t);
+        for t in inputs.clone().step_by(TILE) {
+            let x_tile = TILE.min(inputs.end - t);
             for row in (0..rows).step_by(TILE) {
                 let w_tile = TILE.min(rows - row);
                 let mut sums = [[0.0f32; TILE]; TILE];
