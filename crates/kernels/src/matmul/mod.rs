@@ -22,8 +22,8 @@ pub const K_CHUNK: usize = 1024;
 /// Weight rows decoded at a time, and the unit of sharing between threads.
 const ROW_TILE: usize = 16;
 
-/// Inputs of one item of a product with many: their chunk stays in the second-level cache.
-const INPUTS_PER_ITEM: usize = 64;
+/// Inputs of one item of a product with many.
+const INPUTS_PER_ITEM: usize = 256;
 
 /// Bytes of weights that one item of a product with few inputs streams.
 const STREAMED_BYTES: usize = 64 << 10;
