@@ -8,7 +8,7 @@ use fathom_checkpoint::{Checkpoint, Group, Quantization};
 use fathom_model::Numerics;
 use serde_json::{Value, json};
 
-use crate::compare::{Comparison, Distance, of};
+use crate::compare::{Comparison, Distance};
 use crate::convert::ConvertedTensor;
 use crate::encode::Error2;
 use crate::prompts::{PromptSource, Prompts};
@@ -208,7 +208,7 @@ impl Receipt {
                     },
                     comparison.weights_alone.kl_mean,
                     comparison.kl_limit(),
-                    of(&comparison.result, Numerics::Reference).nll,
+                    comparison.weights_alone.nll,
                     comparison.nll_limit()
                 )?;
                 self.write_comparison(out, comparison)?;
