@@ -75,6 +75,9 @@ fn tile<const X: usize, const W: usize>(
     }
 }
 
+/// Bytes ahead in each row that streaming asks for.
+const AHEAD: usize = 2048;
+
 /// `out[t][r] = Σ_k x[t][k] · W[row + r][from + k]` for up to four rows and inputs of a BF16 or float32 matrix, widened in
 /// registers; `k` is a multiple of 16. The same sums as [`dots`] on decoded weights.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -109,12 +112,13 @@ fn stream_inputs<const X: usize>(
     let ws: [&[u8]; TILE] = std::array::from_fn(|r| matrix.codes_of(row + r.min(rows - 1), from, k));
     let xs: [&[f32]; X] = std::array::from_fn(|i| x.row(i, k));
     let bf16 = matches!(matrix.elements, Elements::Bf16(_));
-    // The next four rows as one stream through memory: each chunk of these rows asks for a part of it.
+    // Far enough ahead for memory; where a row ends, the row four further goes on.
     let row_bytes = matrix.row_bytes();
-    let ahead = ws[0]
-        .as_ptr()
-        .wrapping_sub(from * row_bytes / matrix.cols)
-        .wrapping_add(TILE * row_bytes + TILE * from * row_bytes / matrix.cols);
+    let (first, distance) = (from * row_bytes / matrix.cols, AHEAD.min(row_bytes));
+    let ahead = |w: *const u8, at: usize| {
+        let beyond = first + at + distance >= row_bytes;
+        w.wrapping_add(distance + if beyond { (TILE - 1) * row_bytes } else { 0 })
+    };
     let mut sums = [[_mm512_setzero_ps(); TILE]; X];
     for at in (0..k).step_by(LANES) {
         let mut wv = [_mm512_setzero_ps(); TILE];
@@ -123,14 +127,14 @@ fn stream_inputs<const X: usize>(
             wv[r] = unsafe {
                 if bf16 {
                     let w = ws[r].as_ptr().add(2 * at);
-                    if r % 2 == 0 {
-                        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add((at / LANES * 2 + r / 2) * 64).cast());
+                    if at.is_multiple_of(2 * LANES) {
+                        _mm_prefetch::<_MM_HINT_T0>(ahead(w, 2 * at).cast());
                     }
                     let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(w.cast()));
                     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
                 } else {
                     let w = ws[r].as_ptr().add(4 * at);
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add((at / LANES * TILE + r) * 64).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(ahead(w, 4 * at).cast());
                     _mm512_loadu_ps(w.cast())
                 }
             };
