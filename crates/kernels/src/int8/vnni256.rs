@@ -1,11 +1,423 @@
-//! The AVX2 version for machines with AVX-VNNI: the same tiles as [`super::vnni512`] in registers half as wide.
+//! The AVX2 version for machines with AVX-VNNI: tiles of panels as in [`super::vnni512`], in registers half as wide.
+//!
+//! A panel's weights are decoded row by row and then transposed, so a stored format is known in one place only,
+//! [`row_integers`]. Products with few inputs take the same way; decoding is what they spend their time on.
 
-use crate::int8::{Int8Product, scalar};
-use crate::isa::Isa;
+#[allow(clippy::wildcard_imports, reason = "a kernel uses dozens of intrinsics")]
+use std::arch::x86_64::*;
+
+use crate::formats::grouped::Bits;
+use crate::int8::inputs::{OFFSET, STARTS, Tile};
+use crate::int8::weights::{E2M1_DOUBLES, E4M3_QUARTERS};
+use crate::int8::{BLOCK, GROUP, GROUPS, Int8Product};
+use crate::matrix::{Elements, Matrix};
 use crate::team::Scratch;
 
+/// Blocks of a panel.
+const BLOCKS: usize = 4;
+
+/// Bytes of a register.
+const BYTES: usize = 32;
+
+/// Lanes of a register: rows of half a panel.
+const LANES: usize = 8;
+
+/// Registers of weight rows of a tile.
+const TILE_ROWS: usize = 2;
+
+/// Weight rows of a panel.
+const WIDTH: usize = TILE_ROWS * LANES;
+
+/// Quads of columns of a block.
+const QUADS: usize = BLOCK / 4;
+
+/// Weights of up to [`BLOCKS`] blocks of [`WIDTH`] rows, rearranged: four columns of eight rows to a register.
+struct Panel<'a> {
+    /// `[blocks][QUADS][TILE_ROWS]` registers, columns in split order.
+    integers: &'a mut [u8],
+    /// `[blocks][groups][TILE_ROWS]` registers.
+    scales: &'a mut [f32],
+}
+
+/// Rows `from .. from + rows` of a product with any number of input rows.
 #[target_feature(enable = "avx2,fma,avxvnni")]
 pub(super) fn multiply(product: &Int8Product<'_>, from: usize, rows: usize, scratch: &mut Scratch) {
-    let _ = scratch;
-    scalar::multiply(Isa::Avx2, product, from, rows);
+    let (integers, scales, totals) = scratch.buffers::<(u8, f32, f32)>([
+        BLOCKS * QUADS * TILE_ROWS * BYTES,
+        BLOCKS * GROUPS * WIDTH,
+        product.x.rows() * WIDTH,
+    ]);
+    let mut panel = Panel { integers, scales };
+    for at in (0..rows).step_by(WIDTH) {
+        let row = product.first_row + from + at;
+        multiply_rows(product, row, WIDTH.min(rows - at), &mut panel, totals);
+    }
+}
+
+/// Rows `row .. row + rows` of the matrix, at most [`WIDTH`], times all inputs; `totals` is `[inputs][WIDTH]`.
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn multiply_rows(
+    product: &Int8Product<'_>,
+    row: usize,
+    rows: usize,
+    panel: &mut Panel<'_>,
+    totals: &mut [f32],
+) {
+    let matrix = &product.matrix;
+    let groups = BLOCK / matrix.scale_group();
+    let blocks = matrix.cols.div_ceil(BLOCK);
+    totals.fill(0.0);
+    for first in (0..blocks).step_by(BLOCKS) {
+        let count = BLOCKS.min(blocks - first);
+        for block in 0..count {
+            for half in 0..TILE_ROWS {
+                // Rows beyond the last are the last again; their results are dropped.
+                let lanes = std::array::from_fn(|lane| row + (half * LANES + lane).min(rows - 1));
+                fill(matrix, &lanes, first, block, half, panel);
+            }
+        }
+        for x in product.x.tiles() {
+            let totals = &mut totals[x.row * WIDTH..][..x.rows * WIDTH];
+            let range = (first, count);
+            match (x.rows, groups) {
+                (1, GROUPS) => tile::<1, GROUPS>(panel, &x, range, totals),
+                (2, GROUPS) => tile::<2, GROUPS>(panel, &x, range, totals),
+                (3, GROUPS) => tile::<3, GROUPS>(panel, &x, range, totals),
+                (4, GROUPS) => tile::<4, GROUPS>(panel, &x, range, totals),
+                (5, GROUPS) => tile::<5, GROUPS>(panel, &x, range, totals),
+                (6, GROUPS) => tile::<6, GROUPS>(panel, &x, range, totals),
+                (1, _) => tile::<1, 1>(panel, &x, range, totals),
+                (2, _) => tile::<2, 1>(panel, &x, range, totals),
+                (3, _) => tile::<3, 1>(panel, &x, range, totals),
+                (4, _) => tile::<4, 1>(panel, &x, range, totals),
+                (5, _) => tile::<5, 1>(panel, &x, range, totals),
+                _ => tile::<6, 1>(panel, &x, range, totals),
+            }
+        }
+    }
+    for (t, totals) in totals.chunks_exact(WIDTH).enumerate() {
+        // SAFETY: output r of an input row is weight row r's, and each weight row is in exactly one item.
+        let out = unsafe { product.y.part(t * product.y_stride + row, rows) };
+        for (i, (y, total)) in out.iter_mut().zip(totals).enumerate() {
+            *y = total * matrix.row_scale(row + i);
+        }
+    }
+}
+
+/// `T` inputs against a panel of blocks `first .. first + count`: adds to `totals` `[T][WIDTH]`. With six inputs the
+/// dots, two registers of weights and one of inputs take fifteen of the sixteen registers; sums wait in memory.
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
+    panel: &Panel<'_>,
+    x: &Tile<'_>,
+    (first, count): (usize, usize),
+    totals: &mut [f32],
+) {
+    assert!(x.rows == T && totals.len() == T * WIDTH);
+    for block in 0..count {
+        let codes = &x.codes[(first + block) * BLOCK * T..][..BLOCK * T];
+        let starts = &x.starts[(first + block) * STARTS * T..][..STARTS * T];
+        let input_scales = &x.scales[(first + block) * T..][..T];
+        let weights = &panel.integers[block * QUADS * TILE_ROWS * BYTES..][..QUADS * TILE_ROWS * BYTES];
+        let scales = &panel.scales[block * GROUPS_OF_BLOCK * WIDTH..][..GROUPS_OF_BLOCK * WIDTH];
+        let mut sums = [[_mm256_setzero_ps(); TILE_ROWS]; T];
+        for group in 0..GROUPS_OF_BLOCK {
+            let mut dots = [[_mm256_setzero_si256(); TILE_ROWS]; T];
+            let start = if GROUPS_OF_BLOCK == 1 { GROUPS } else { group };
+            for t in 0..T {
+                dots[t] = [_mm256_set1_epi32(starts[start * T + t]); TILE_ROWS];
+            }
+            for step in 0..QUADS / GROUPS_OF_BLOCK {
+                // A group of 32 has four quads in the even half of its block and four in the odd half.
+                let quad = if GROUPS_OF_BLOCK == 1 {
+                    step
+                } else {
+                    step / GROUPS * (QUADS / 2) + group * GROUPS + step % GROUPS
+                };
+                // SAFETY: a block has QUADS · TILE_ROWS registers of weights and QUADS · T quads of inputs, the lengths
+                // of the slices; `quad` is below QUADS.
+                unsafe {
+                    let w = weights.as_ptr().add(quad * TILE_ROWS * BYTES);
+                    let w0 = _mm256_loadu_si256(w.cast());
+                    let w1 = _mm256_loadu_si256(w.add(BYTES).cast());
+                    for t in 0..T {
+                        let x = codes.as_ptr().add((quad * T + t) * 4);
+                        let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
+                        dots[t][0] = _mm256_dpbusd_avx_epi32(dots[t][0], w0, x);
+                        dots[t][1] = _mm256_dpbusd_avx_epi32(dots[t][1], w1, x);
+                    }
+                }
+            }
+            for r in 0..TILE_ROWS {
+                let scale = load_floats(&scales[(group * TILE_ROWS + r) * LANES..][..LANES]);
+                for t in 0..T {
+                    sums[t][r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[t][r]), scale, sums[t][r]);
+                }
+            }
+        }
+        for t in 0..T {
+            let scale = _mm256_set1_ps(input_scales[t]);
+            for r in 0..TILE_ROWS {
+                let total = &mut totals[(t * TILE_ROWS + r) * LANES..][..LANES];
+                let sum = _mm256_fmadd_ps(sums[t][r], scale, load_floats(total));
+                // SAFETY: eight floats are written to a slice of eight.
+                unsafe { _mm256_storeu_ps(total.as_mut_ptr(), sum) };
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load_floats(from: &[f32]) -> __m256 {
+    assert!(from.len() == LANES);
+    // SAFETY: eight floats are read of a slice of eight.
+    unsafe { _mm256_loadu_ps(from.as_ptr()) }
+}
+
+/// Block `first + block` of eight rows into a panel.
+#[target_feature(enable = "avx2")]
+fn fill(
+    matrix: &Matrix<'_>,
+    lanes: &[usize; LANES],
+    first: usize,
+    block: usize,
+    half: usize,
+    panel: &mut Panel<'_>,
+) {
+    let mut rows = [[_mm256_setzero_si256(); BLOCK / BYTES]; LANES];
+    for (integers, &row) in rows.iter_mut().zip(lanes) {
+        *integers = row_integers(matrix, row, first + block);
+    }
+    for part in 0..BLOCK / 16 {
+        for (i, quad) in transposed(&rows, part).into_iter().enumerate() {
+            let at = ((block * QUADS + 4 * part + i) * TILE_ROWS + half) * BYTES;
+            let out = &mut panel.integers[at..][..BYTES];
+            // SAFETY: 32 bytes are written to a slice of 32.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), quad) };
+        }
+    }
+    fill_scales(matrix, lanes, first, block, half, panel);
+}
+
+/// Sixteen bytes of eight rows, the `part`-th of each: register j has bytes 4j to 4j + 3 of every row.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn transposed(rows: &[[__m256i; BLOCK / BYTES]; LANES], part: usize) -> [__m256i; 4] {
+    assert!(part < BLOCK / 16);
+    let mut v = [_mm256_setzero_si256(); 4];
+    for i in 0..4 {
+        // SAFETY: a row has BLOCK bytes, and the sixteen from 16 · part on are within them.
+        v[i] = unsafe {
+            let load = |row: usize| _mm_loadu_si128(rows[row].as_ptr().cast::<__m128i>().add(part));
+            _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(i)), load(i + 4))
+        };
+    }
+    let a = _mm256_unpacklo_epi32(v[0], v[1]);
+    let b = _mm256_unpackhi_epi32(v[0], v[1]);
+    let c = _mm256_unpacklo_epi32(v[2], v[3]);
+    let d = _mm256_unpackhi_epi32(v[2], v[3]);
+    [
+        _mm256_unpacklo_epi64(a, c),
+        _mm256_unpackhi_epi64(a, c),
+        _mm256_unpacklo_epi64(b, d),
+        _mm256_unpackhi_epi64(b, d),
+    ]
+}
+
+/// The scales of block `first + block` of eight rows into a panel; zeros for groups beyond the last column.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn fill_scales(
+    matrix: &Matrix<'_>,
+    lanes: &[usize; LANES],
+    first: usize,
+    block: usize,
+    half: usize,
+    panel: &mut Panel<'_>,
+) {
+    let from = (first + block) * BLOCK;
+    let (scales, shift, base) = match matrix.elements {
+        Elements::Fp4 { scales, .. } => (scales, 23, 0),
+        Elements::Grouped { scales, .. } => (scales, 20, 112 << 23),
+        _ => {
+            let out = &mut panel.scales[(block * TILE_ROWS + half) * LANES..][..LANES];
+            for (out, &row) in out.iter_mut().zip(lanes) {
+                *out = matrix.scale_at(row, from);
+            }
+            return;
+        }
+    };
+    let groups = GROUPS.min((matrix.cols - from) / GROUP);
+    let mut bytes = [0; LANES];
+    for (bytes, &row) in bytes.iter_mut().zip(lanes) {
+        let scales = &scales[row * (matrix.cols / GROUP) + from / GROUP..][..groups];
+        *bytes = match *scales {
+            [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
+            _ => scales.iter().rev().fold(0, |all, &byte| all << 8 | u32::from(byte)),
+        };
+    }
+    // SAFETY: eight words are read of an array of eight.
+    let mut bytes = unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) };
+    for group in 0..GROUPS {
+        let out = &mut panel.scales[((block * GROUPS + group) * TILE_ROWS + half) * LANES..][..LANES];
+        let byte = _mm256_and_si256(bytes, _mm256_set1_epi32(0xFF));
+        let bits = _mm256_sll_epi32(byte, _mm_cvtsi32_si128(shift));
+        let scale = _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_set1_epi32(base)));
+        // SAFETY: eight floats are written to a slice of eight.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), scale) };
+        bytes = _mm256_srli_epi32::<8>(bytes);
+    }
+}
+
+/// The integers of one block of a row, offset, in split order: 64 even columns, 64 odd columns. Inputs are zero beyond
+/// the last column, so any integers do there.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn row_integers(matrix: &Matrix<'_>, row: usize, block: usize) -> [__m256i; BLOCK / BYTES] {
+    let from = block * BLOCK;
+    let count = BLOCK.min(matrix.cols - from);
+    match matrix.elements {
+        Elements::Fp8 { codes, .. } => {
+            let codes = &codes[row * matrix.cols + from..][..count];
+            let mut out = split(load::<BLOCK, 4>(codes));
+            for v in &mut out {
+                *v = e4m3_integers(*v);
+            }
+            out
+        }
+        Elements::Fp4 { codes, .. } => {
+            let codes = &codes[row * (matrix.cols / 2) + from / 2..][..count / 2];
+            let offset = _mm256_set1_epi8(OFFSET as u8 as i8);
+            let table = _mm256_add_epi8(table(&E2M1_DOUBLES), offset);
+            let mut out = nibbles(load::<{ BLOCK / 2 }, 2>(codes));
+            for v in &mut out {
+                *v = _mm256_shuffle_epi8(table, *v);
+            }
+            out
+        }
+        Elements::Grouped { bits, codes, .. } => {
+            let bytes = matrix.row_bytes();
+            grouped_integers(bits, &codes[row * bytes..][..bytes], matrix.cols, block)
+        }
+        Elements::F32(_) | Elements::Bf16(_) => [_mm256_setzero_si256(); 4],
+    }
+}
+
+/// Up to `N` bytes as `R` = `N` / 32 registers, zeros after the last.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load<const N: usize, const R: usize>(bytes: &[u8]) -> [__m256i; R] {
+    const { assert!(N == R * BYTES) };
+    let mut room = [0; N];
+    let bytes = if bytes.len() == N {
+        bytes
+    } else {
+        room[..bytes.len()].copy_from_slice(bytes);
+        &room
+    };
+    let mut out = [_mm256_setzero_si256(); R];
+    for (out, bytes) in out.iter_mut().zip(bytes.chunks_exact(BYTES)) {
+        // SAFETY: 32 bytes are read of a slice of 32.
+        *out = unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) };
+    }
+    out
+}
+
+/// Sixteen bytes in both halves.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn table(bytes: &[i8]) -> __m256i {
+    let bytes = &bytes[..16];
+    // SAFETY: sixteen bytes are read of a slice of sixteen.
+    _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
+}
+
+/// The low nibbles and then the high ones: packed codes in split order.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn nibbles([a, b]: [__m256i; 2]) -> [__m256i; 4] {
+    let low = |v| _mm256_and_si256(v, _mm256_set1_epi8(15));
+    let high = |v| low(_mm256_srli_epi16::<4>(v));
+    [low(a), low(b), high(a), high(b)]
+}
+
+/// The bytes of a block in split order.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn split([a, b, c, d]: [__m256i; 4]) -> [__m256i; 4] {
+    let even = |v| _mm256_and_si256(v, _mm256_set1_epi16(0xFF));
+    let odd = |v| _mm256_srli_epi16::<8>(v);
+    // Packing goes by halves of registers: 64-bit words come out as 0, 2, 1, 3.
+    let pack = |a, b| _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi16(a, b));
+    [
+        pack(even(a), even(b)),
+        pack(even(c), even(d)),
+        pack(odd(a), odd(b)),
+        pack(odd(c), odd(d)),
+    ]
+}
+
+/// Below this magnitude code every [`E4M3_QUARTERS`] is zero.
+const FIRST_QUARTER: usize = 64;
+
+const _: () = {
+    let mut code = 0;
+    while code < FIRST_QUARTER {
+        assert!(E4M3_QUARTERS[code] == 0);
+        code += 1;
+    }
+};
+
+/// The integers of 32 E4M3 codes, offset.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn e4m3_integers(codes: __m256i) -> __m256i {
+    let code = _mm256_and_si256(codes, _mm256_set1_epi8(0x7F));
+    let mut magnitude = _mm256_setzero_si256();
+    for first in (FIRST_QUARTER..128).step_by(16) {
+        // The sixteen codes from `first` on become 0x70 … 0x7F; all others have the top bit set, which looks up zero.
+        let index = _mm256_xor_si256(code, _mm256_set1_epi8(first as i8));
+        let index = _mm256_adds_epu8(index, _mm256_set1_epi8(0x70));
+        let part = _mm256_shuffle_epi8(table(&E4M3_QUARTERS[first..]), index);
+        magnitude = _mm256_or_si256(magnitude, part);
+    }
+    let integer = _mm256_sign_epi8(magnitude, _mm256_or_si256(codes, _mm256_set1_epi8(1)));
+    _mm256_add_epi8(integer, _mm256_set1_epi8(OFFSET as u8 as i8))
+}
+
+/// The integers of one block of a row of grouped integers, offset.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn grouped_integers(bits: Bits, row: &[u8], cols: usize, block: usize) -> [__m256i; 4] {
+    if bits == Bits::Eight {
+        // Stored in split order under a bias that is the offset.
+        return load::<BLOCK, 4>(&row[block * BLOCK..][..BLOCK]);
+    }
+    let mut codes = nibbles(load::<{ BLOCK / 2 }, 2>(&row[block * BLOCK / 2..][..BLOCK / 2]));
+    for plane in 0..bits.count() - 4 {
+        let set = &row[cols / 2 + plane * (cols / 8) + block * (BLOCK / 8)..][..BLOCK / 8];
+        for (code, set) in codes.iter_mut().zip(set.chunks_exact(4)) {
+            let set = bytes_of_bits([set[0], set[1], set[2], set[3]]);
+            let bit = _mm256_set1_epi8(16 << plane);
+            *code = _mm256_or_si256(*code, _mm256_and_si256(set, bit));
+        }
+    }
+    // What is left of the offset when the code's own bias is in it.
+    let bias = _mm256_set1_epi8((OFFSET - i32::from(bits.bias())) as i8);
+    for code in &mut codes {
+        *code = _mm256_add_epi8(*code, bias);
+    }
+    codes
+}
+
+/// Each of 32 bits, lowest first, as a byte of ones or zeros.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn bytes_of_bits(bits: [u8; 4]) -> __m256i {
+    let (a, b) = (0, 0x0101_0101_0101_0101);
+    let spread = _mm256_set_epi64x(3 * b, 2 * b, b, a);
+    let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(i32::from_le_bytes(bits)), spread);
+    _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit)
 }
