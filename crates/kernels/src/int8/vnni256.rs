@@ -43,7 +43,7 @@ struct Panel<'a> {
 #[target_feature(enable = "avx2,fma,avxvnni")]
 pub(super) fn multiply(product: &Int8Product<'_>, from: usize, rows: usize, scratch: &mut Scratch) {
     let (integers, scales, totals) = scratch.buffers::<(u8, f32, f32)>([
-        BLOCKS * QUADS * TILE_ROWS * BYTES,
+        BLOCKS * BLOCK * WIDTH,
         BLOCKS * GROUPS * WIDTH,
         product.x.rows() * WIDTH,
     ]);
@@ -69,6 +69,12 @@ fn multiply_rows(
     totals.fill(0.0);
     for first in (0..blocks).step_by(BLOCKS) {
         let count = BLOCKS.min(blocks - first);
+        // The next blocks of these rows, or the first of the rows that follow them, come while these are worked on.
+        if first + BLOCKS < blocks {
+            prefetch(matrix, row..row + rows, first + BLOCKS);
+        } else {
+            prefetch(matrix, row + WIDTH..row + 2 * WIDTH, 0);
+        }
         for block in 0..count {
             for half in 0..TILE_ROWS {
                 // Rows beyond the last are the last again; their results are dropped.
@@ -118,7 +124,7 @@ fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
         let codes = &x.codes[(first + block) * BLOCK * T..][..BLOCK * T];
         let starts = &x.starts[(first + block) * STARTS * T..][..STARTS * T];
         let input_scales = &x.scales[(first + block) * T..][..T];
-        let weights = &panel.integers[block * QUADS * TILE_ROWS * BYTES..][..QUADS * TILE_ROWS * BYTES];
+        let weights = &panel.integers[block * BLOCK * WIDTH..][..BLOCK * WIDTH];
         let scales = &panel.scales[block * GROUPS_OF_BLOCK * WIDTH..][..GROUPS_OF_BLOCK * WIDTH];
         let mut sums = [[_mm256_setzero_ps(); TILE_ROWS]; T];
         for group in 0..GROUPS_OF_BLOCK {
@@ -134,15 +140,15 @@ fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
                 } else {
                     step / GROUPS * (QUADS / 2) + group * GROUPS + step % GROUPS
                 };
-                // SAFETY: a block has QUADS · TILE_ROWS registers of weights and QUADS · T quads of inputs, the lengths
-                // of the slices; `quad` is below QUADS.
+                // SAFETY: `quad` is below QUADS, and a block has QUADS · TILE_ROWS registers of weights and QUADS · T
+                // quads of inputs: the lengths of the slices.
                 unsafe {
                     let w = weights.as_ptr().add(quad * TILE_ROWS * BYTES);
                     let w0 = _mm256_loadu_si256(w.cast());
                     let w1 = _mm256_loadu_si256(w.add(BYTES).cast());
                     for t in 0..T {
                         let x = codes.as_ptr().add((quad * T + t) * 4);
-                        let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
+                        let x = _mm256_broadcastd_epi32(_mm_loadu_si32(x.cast()));
                         dots[t][0] = _mm256_dpbusd_avx_epi32(dots[t][0], w0, x);
                         dots[t][1] = _mm256_dpbusd_avx_epi32(dots[t][1], w1, x);
                     }
@@ -163,6 +169,22 @@ fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
                 // SAFETY: eight floats are written to a slice of eight.
                 unsafe { _mm256_storeu_ps(total.as_mut_ptr(), sum) };
             }
+        }
+    }
+}
+
+/// Asks for up to [`BLOCKS`] blocks of `rows`, soon to be decoded.
+fn prefetch(matrix: &Matrix<'_>, rows: std::ops::Range<usize>, first: usize) {
+    let (from, to) = (first * BLOCK, ((first + BLOCKS) * BLOCK).min(matrix.cols));
+    for row in rows.start..rows.end.min(matrix.rows) {
+        for line in matrix.codes_of(row, from, to - from).chunks(64) {
+            // SAFETY: a prefetch is a hint and reads nothing; every x86-64 has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        }
+        if let Elements::Fp4 { scales, .. } | Elements::Grouped { scales, .. } = matrix.elements {
+            let scales = &scales[row * (matrix.cols / GROUP) + from / GROUP..];
+            // SAFETY: as above.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(scales.as_ptr().cast()) };
         }
     }
 }
@@ -189,10 +211,11 @@ fn fill(
     for (integers, &row) in rows.iter_mut().zip(lanes) {
         *integers = row_integers(matrix, row, first + block);
     }
-    for part in 0..BLOCK / 16 {
-        for (i, quad) in transposed(&rows, part).into_iter().enumerate() {
-            let at = ((block * QUADS + 4 * part + i) * TILE_ROWS + half) * BYTES;
-            let out = &mut panel.integers[at..][..BYTES];
+    let integers = &mut panel.integers[block * BLOCK * WIDTH..][..BLOCK * WIDTH];
+    for (part, out) in integers.chunks_exact_mut(16 * WIDTH).enumerate() {
+        let quads = transposed(&rows, part);
+        for (out, quad) in out.chunks_exact_mut(TILE_ROWS * BYTES).zip(quads) {
+            let out = &mut out[half * BYTES..][..BYTES];
             // SAFETY: 32 bytes are written to a slice of 32.
             unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), quad) };
         }
@@ -254,7 +277,10 @@ fn fill_scales(
         let scales = &scales[row * (matrix.cols / GROUP) + from / GROUP..][..groups];
         *bytes = match *scales {
             [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
-            _ => scales.iter().rev().fold(0, |all, &byte| all << 8 | u32::from(byte)),
+            _ => scales
+                .iter()
+                .rev()
+                .fold(0, |all, &byte| all << 8 | u32::from(byte)),
         };
     }
     // SAFETY: eight words are read of an array of eight.
@@ -415,8 +441,8 @@ fn grouped_integers(bits: Bits, row: &[u8], cols: usize, block: usize) -> [__m25
 #[target_feature(enable = "avx2")]
 #[inline]
 fn bytes_of_bits(bits: [u8; 4]) -> __m256i {
-    let (a, b) = (0, 0x0101_0101_0101_0101);
-    let spread = _mm256_set_epi64x(3 * b, 2 * b, b, a);
+    let ones = 0x0101_0101_0101_0101;
+    let spread = _mm256_set_epi64x(3 * ones, 2 * ones, ones, 0);
     let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
     let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(i32::from_le_bytes(bits)), spread);
     _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit)
