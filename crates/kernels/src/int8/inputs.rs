@@ -55,8 +55,7 @@ struct Place {
 
 impl Place {
     fn of(rows: usize, row: usize) -> Self {
-        let Tiles { tiles, wide, width } = Tiles::of(rows);
-        debug_assert!(tiles > 0);
+        let Tiles { wide, width, .. } = Tiles::of(rows);
         // The first `wide` tiles have one row more than the others.
         let (before, tile) = if row < wide * (width + 1) {
             (row - row % (width + 1), width + 1)
@@ -75,7 +74,7 @@ impl Place {
 /// as much as a full one.
 #[derive(Clone, Copy)]
 struct Tiles {
-    tiles: usize,
+    count: usize,
     /// Tiles of `width + 1` rows, before those of `width`.
     wide: usize,
     width: usize,
@@ -84,11 +83,11 @@ struct Tiles {
 impl Tiles {
     fn of(rows: usize) -> Self {
         let most = if rows <= STREAMED_INPUTS { 1 } else { TILE_INPUTS };
-        let tiles = rows.div_ceil(most).max(1);
+        let count = rows.div_ceil(most).max(1);
         Self {
-            tiles,
-            wide: rows % tiles,
-            width: rows / tiles,
+            count,
+            wide: rows % count,
+            width: rows / count,
         }
     }
 }
@@ -323,9 +322,9 @@ impl<'a> Int8View<'a> {
     /// The rows in tiles.
     pub(crate) fn tiles(&self) -> impl Iterator<Item = Tile<'a>> + use<'a> {
         let (view, blocks) = (*self, self.width.div_ceil(BLOCK));
-        let Tiles { tiles, wide, width } = Tiles::of(self.rows);
-        let tiles = if self.rows == 0 { 0 } else { tiles };
-        (0..tiles).map(move |tile| {
+        let Tiles { count, wide, width } = Tiles::of(self.rows);
+        let count = if self.rows == 0 { 0 } else { count };
+        (0..count).map(move |tile| {
             let row = tile * width + tile.min(wide);
             let rows = width + usize::from(tile < wide);
             let (from, to) = (row * blocks, (row + rows) * blocks);

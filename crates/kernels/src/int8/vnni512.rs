@@ -519,7 +519,7 @@ pub(super) fn multiply(product: &Int8Product<'_>, from: usize, rows: usize, scra
             }
             match matrix.elements {
                 Elements::Fp8 { codes, .. } => {
-                    fill_fp8(matrix, codes, &lanes, (first, count), half, &mut panel)
+                    fill_fp8(matrix, codes, &lanes, (first, count), half, &mut panel);
                 }
                 Elements::Fp4 { codes, scales } => {
                     fill_fp4(matrix, codes, scales, &lanes, first, half, &mut panel);
@@ -723,15 +723,9 @@ impl Registers {
     #[target_feature(enable = "avx512f")]
     #[inline]
     unsafe fn put(&self, block: usize, step: usize, half: usize, v: __m512i) {
+        let at = ((block * QUADS + step) * TILE_ROWS + half) * 64;
         // SAFETY: within the panel as the caller promised; panels begin on a line, and registers fill lines.
-        unsafe {
-            _mm512_store_si512(
-                self.0
-                    .add(((block * QUADS + step) * TILE_ROWS + half) * 64)
-                    .cast(),
-                v,
-            )
-        };
+        unsafe { _mm512_store_si512(self.0.add(at).cast(), v) };
     }
 }
 
