@@ -141,19 +141,11 @@ fn add_scaled(total: __m128, sums: __m512, scales: &[f32]) -> __m128 {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma")]
 pub(super) fn stream(product: &Int8Product<'_>, from: usize, rows: usize) {
     for first in (from..from + rows).step_by(ROWS) {
-        let end = from + rows;
-        let group = |first: usize| (product.first_row + first, ROWS.min(end - first));
-        let (row, count) = group(first);
-        // The group that follows in the same item; at the item's end the group itself, which is there already.
-        let (next, next_count) = if first + ROWS < end {
-            group(first + ROWS)
-        } else {
-            (row, count)
-        };
+        let (row, count) = (product.first_row + first, ROWS.min(from + rows - first));
         let rows = Rows {
             row,
             count,
-            ahead: product.matrix.row_codes(next, next_count),
+            last: first + ROWS >= from + rows,
         };
         let mut tiles = product.x.tiles();
         loop {
@@ -169,31 +161,47 @@ pub(super) fn stream(product: &Int8Product<'_>, from: usize, rows: usize) {
     }
 }
 
-/// Up to four rows that lie one after the other, and the stored bytes of those to come.
+/// Bytes ahead in each of the four rows that are asked for: far enough for memory, near enough for four rows' to fit the
+/// first-level cache beside what is in use.
+const AHEAD: usize = 2048;
+
+/// Up to four rows that lie one after the other.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
+struct Rows {
     row: usize,
     count: usize,
-    ahead: &'a [u8],
+    /// Whether the rows that follow belong to another item.
+    last: bool,
 }
 
-impl Rows<'_> {
-    /// Asks for the `i`-th run of `bytes` of the rows to come. Taken in order the runs are one stream through memory,
-    /// which four rows read side by side are not.
+impl Rows {
+    /// Where what is asked for lies when byte `at` of `row` is read: [`AHEAD`] of it, going on in the row four further
+    /// where the row ends; nowhere new at an item's end.
     #[inline(always)]
-    fn ask(&self, i: usize, bytes: usize) {
-        let at = self.ahead.as_ptr().wrapping_add(i * bytes);
-        for line in 0..bytes.div_ceil(64) {
-            // SAFETY: a prefetch is a hint and reads nothing; every x86-64 has it.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(64 * line).cast()) };
-        }
+    fn ahead(self, row: &[u8], at: usize) -> *const u8 {
+        let ahead = at + AHEAD.min(row.len());
+        let ahead = match (ahead < row.len(), self.last) {
+            (true, _) => ahead,
+            (false, false) => ahead + (ROWS - 1) * row.len(),
+            (false, true) => at,
+        };
+        row.as_ptr().wrapping_add(ahead)
+    }
+}
+
+/// Asks for `lines` cache lines.
+#[inline(always)]
+fn ask(at: *const u8, lines: usize) {
+    for line in 0..lines {
+        // SAFETY: a prefetch is a hint and reads nothing; every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(64 * line).cast()) };
     }
 }
 
 /// Up to four rows times up to four inputs, which read the weights once.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma")]
 #[inline]
-fn stream_pass<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, rows: Rows<'_>) {
+fn stream_pass<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, rows: Rows) {
     match product.matrix.elements {
         Elements::Fp8 { .. } => stream_fp8(xs, product, rows),
         Elements::Fp4 { codes, scales } => stream_groups::<T, E2M1>(xs, product, codes, scales, rows),
@@ -225,19 +233,16 @@ const fn plane_bytes(kind: Kind) -> usize {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
 fn group_integers<const KIND: Kind>(row: &[u8], cols: usize, block: usize, groups: usize) -> [__m512i; 2] {
-    let plane = &row[block * plane_bytes(KIND)..][..groups * plane_bytes(KIND) / GROUPS];
-    let at = plane.as_ptr();
-    if KIND == 8 {
-        // SAFETY: grouped integers have whole blocks: 128 bytes.
-        return unsafe {
-            [
+    debug_assert!(block * plane_bytes(KIND) + groups * plane_bytes(KIND) / GROUPS <= row.len());
+    // SAFETY: the caller's block is one of the row's: 128 bytes of eight bits, else 64, or as many as a mask keeps to.
+    let packed = unsafe {
+        let at = row.as_ptr().add(block * plane_bytes(KIND));
+        if KIND == 8 {
+            return [
                 _mm512_loadu_si512(at.cast()),
                 _mm512_loadu_si512(at.add(64).cast()),
-            ]
-        };
-    }
-    // SAFETY: a whole block is 64 bytes, and a mask keeps to the bytes of a shorter one.
-    let packed = unsafe {
+            ];
+        }
         if groups == GROUPS {
             _mm512_loadu_si512(at.cast())
         } else {
@@ -296,7 +301,7 @@ fn stream_groups<const T: usize, const KIND: Kind>(
     product: &Int8Product<'_>,
     codes: &[u8],
     scales: &[u8],
-    group: Rows<'_>,
+    group: Rows,
 ) {
     let (row, count) = (group.row, group.count);
     let cols = product.matrix.cols;
@@ -333,12 +338,50 @@ fn four_blocks<const T: usize, const KIND: Kind, const WHOLE: bool>(
     xs: &[Tile<'_>; T],
     codes: [&[u8]; ROWS],
     scales: [&[u8]; ROWS],
-    group: Rows<'_>,
+    group: Rows,
     cols: usize,
     first: usize,
 ) -> [__m512; T] {
     let spread = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
     let mut sums = [[_mm512_setzero_ps(); BLOCKS]; T];
+    let mut ahead = [std::ptr::null::<u8>(); ROWS];
+    let mut bytes = [_mm_setzero_si128(); ROWS];
+    for r in 0..ROWS {
+        ahead[r] = group.ahead(codes[r], first * plane_bytes(KIND));
+        if KIND == 5 || KIND == 6 {
+            // Each bit plane has a line for four blocks.
+            for plane in 4..usize::from(KIND) {
+                ask(group.ahead(codes[r], cols / 8 * plane + first * BLOCK / 8), 1);
+            }
+        }
+        let scales = &scales[r][first * GROUPS..];
+        let mut short = [0u8; BLOCKS * GROUPS];
+        let at = if WHOLE {
+            debug_assert!(scales.len() >= BLOCKS * GROUPS);
+            scales.as_ptr()
+        } else {
+            let there = scales.len().min(short.len());
+            short[..there].copy_from_slice(&scales[..there]);
+            short.as_ptr()
+        };
+        // SAFETY: four blocks have sixteen scale bytes; fewer were copied to as many.
+        bytes[r] = unsafe { _mm_loadu_si128(at.cast()) };
+    }
+    // Scale bytes [row][block][group] to a register of [group][row] for each block.
+    let (low, high) = (
+        _mm_unpacklo_epi8(bytes[0], bytes[1]),
+        _mm_unpackhi_epi8(bytes[0], bytes[1]),
+    );
+    let (low2, high2) = (
+        _mm_unpacklo_epi8(bytes[2], bytes[3]),
+        _mm_unpackhi_epi8(bytes[2], bytes[3]),
+    );
+    let bytes = [
+        _mm_unpacklo_epi16(low, low2),
+        _mm_unpackhi_epi16(low, low2),
+        _mm_unpacklo_epi16(high, high2),
+        _mm_unpackhi_epi16(high, high2),
+    ];
     for b in 0..BLOCKS {
         let block = first + b;
         let groups = if WHOLE {
@@ -350,31 +393,14 @@ fn four_blocks<const T: usize, const KIND: Kind, const WHOLE: bool>(
             break;
         }
         let mut weights = [[_mm512_setzero_si512(); 2]; ROWS];
-        let mut bytes = [0u32; ROWS];
         for r in 0..ROWS {
-            group.ask(
-                block * ROWS + r,
-                if KIND == E2M1 {
-                    64
-                } else {
-                    BLOCK / 8 * KIND as usize
-                },
+            ask(
+                ahead[r].wrapping_add(b * plane_bytes(KIND)),
+                plane_bytes(KIND) / 64,
             );
-            if b == 0 {
-                let scales = scales[r]
-                    .as_ptr()
-                    .wrapping_add(ROWS * scales[r].len() + block * GROUPS);
-                _mm_prefetch::<_MM_HINT_T0>(scales.cast());
-            }
             weights[r] = group_integers::<KIND>(codes[r], cols, block, groups);
-            bytes[r] = scale_bytes(&scales[r][block * GROUPS..][..groups]);
         }
-        // Scale bytes [row][group] to [group][row].
-        let bytes = _mm_shuffle_epi8(
-            _mm_set_epi32(bytes[3] as i32, bytes[2] as i32, bytes[1] as i32, bytes[0] as i32),
-            _mm_set_epi8(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0),
-        );
-        let weight_scales = scale_values::<KIND>(_mm512_cvtepu8_epi32(bytes));
+        let weight_scales = scale_values::<KIND>(_mm512_cvtepu8_epi32(bytes[b]));
         for t in 0..T {
             let mut dots = [_mm512_setzero_si512(); ROWS];
             let (even, odd, starts) = load_block(&xs[t], block);
@@ -411,21 +437,23 @@ fn scale_bytes(bytes: &[u8]) -> u32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
 fn load_block(x: &Tile<'_>, block: usize) -> (__m512i, __m512i, __m128i) {
-    let codes = &x.codes[block * BLOCK..][..BLOCK];
-    let starts = &x.starts[block * STARTS..][..STARTS];
-    // SAFETY: 128 codes and the first four of five starts, of slices that hold them.
+    debug_assert!(
+        x.rows == 1 && (block + 1) * BLOCK <= x.codes.len() && (block + 1) * STARTS <= x.starts.len()
+    );
+    // SAFETY: the caller's block is one of the tile's: 128 codes, and the first four of five starts.
     unsafe {
+        let codes = x.codes.as_ptr().add(block * BLOCK);
         (
-            _mm512_loadu_si512(codes.as_ptr().cast()),
-            _mm512_loadu_si512(codes.as_ptr().add(64).cast()),
-            _mm_loadu_si128(starts.as_ptr().cast()),
+            _mm512_loadu_si512(codes.cast()),
+            _mm512_loadu_si512(codes.add(64).cast()),
+            _mm_loadu_si128(x.starts.as_ptr().add(block * STARTS).cast()),
         )
     }
 }
 
 /// As [`stream_groups`], for FP8 weights.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma")]
-fn stream_fp8<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, group: Rows<'_>) {
+fn stream_fp8<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, group: Rows) {
     let (row, count) = (group.row, group.count);
     let Elements::Fp8 { codes, .. } = product.matrix.elements else {
         return;
@@ -439,19 +467,32 @@ fn stream_fp8<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, grou
     // Four rows may straddle two blocks of scales.
     let one_scale = rows[0] / FP8_BLOCK == rows[ROWS - 1] / FP8_BLOCK;
     let mut totals = [_mm_setzero_ps(); T];
+    let mut ahead = [std::ptr::null::<u8>(); ROWS];
     for block in 0..blocks {
+        if block % BLOCKS == 0 {
+            for r in 0..ROWS {
+                ahead[r] = group.ahead(codes[r], block * BLOCK);
+            }
+        }
         let left = cols - block * BLOCK;
         let masks = [first_bits(left), first_bits(left.saturating_sub(64))];
         let mut weights = [[_mm512_setzero_si512(); 2]; ROWS];
         for r in 0..ROWS {
-            group.ask(block * ROWS + r, BLOCK);
+            ask(ahead[r].wrapping_add(block % BLOCKS * BLOCK), 2);
             // SAFETY: the masks keep to the block's bytes of the row.
             let (a, b) = unsafe {
                 let at = codes[r].as_ptr().add(block * BLOCK);
-                (
-                    _mm512_maskz_loadu_epi8(masks[0], at.cast()),
-                    _mm512_maskz_loadu_epi8(masks[1], at.wrapping_add(64).cast()),
-                )
+                if left >= BLOCK {
+                    (
+                        _mm512_loadu_si512(at.cast()),
+                        _mm512_loadu_si512(at.add(64).cast()),
+                    )
+                } else {
+                    (
+                        _mm512_maskz_loadu_epi8(masks[0], at.cast()),
+                        _mm512_maskz_loadu_epi8(masks[1], at.wrapping_add(64).cast()),
+                    )
+                }
             };
             weights[r] = [
                 e4m3_integers(_mm512_permutex2var_epi8(a, order[0], b), tables),

@@ -62,17 +62,6 @@ impl Matrix<'_> {
         }
     }
 
-    /// The stored bytes of consecutive rows, scales apart.
-    pub(crate) fn row_codes(&self, row: usize, rows: usize) -> &[u8] {
-        let bytes = self.row_bytes();
-        match self.elements {
-            Elements::F32(all) | Elements::Bf16(all) => &all[row * bytes..][..rows * bytes],
-            Elements::Fp8 { codes, .. } | Elements::Fp4 { codes, .. } | Elements::Grouped { codes, .. } => {
-                &codes[row * bytes..][..rows * bytes]
-            }
-        }
-    }
-
     /// The scale of the group of columns that begins at column `from`.
     #[inline(always)]
     pub(crate) fn scale_at(&self, row: usize, from: usize) -> f32 {
