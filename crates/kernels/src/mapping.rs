@@ -26,6 +26,11 @@ impl MappedFile {
         // Its bytes are only ever interpreted as integers and floats for which every bit pattern is valid, so a
         // foreign writer could change results but not break memory safety; shortening the file is excluded above.
         let map = unsafe { memmap2::MmapOptions::new().map(&file)? };
+        // Where the file system keeps large pieces (ext4, xfs, btrfs on recent kernels), pages of two megabytes: a token
+        // reads gigabytes once, and fewer pages are fewer look-ups of their places (streams from anonymous memory ran
+        // 8 % faster). What is in the page cache in small pieces already stays so. Advice: refused, it changes nothing.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Self { map })
     }
 
