@@ -88,6 +88,18 @@ impl Int8Product<'_> {
             Integers::Plain => scalar::multiply(isa, self, from, rows),
         }
     }
+
+    /// Writes the outputs of rows `row .. row + rows` of the matrix from their totals, `[inputs][width]`.
+    #[cfg(target_arch = "x86_64")]
+    fn finish(&self, row: usize, rows: usize, totals: &[f32], width: usize) {
+        for (t, totals) in totals.chunks_exact(width).enumerate() {
+            // SAFETY: output r of an input row is weight row r's, and each weight row is in exactly one item.
+            let out = unsafe { self.y.part(t * self.y_stride + row, rows) };
+            for (i, (y, total)) in out.iter_mut().zip(totals).enumerate() {
+                *y = total * self.matrix.row_scale(row + i);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use crate::formats::grouped::Bits;
 use crate::int8::inputs::{OFFSET, STARTS, Tile};
-use crate::int8::weights::{E2M1_DOUBLES, E4M3_QUARTERS};
+use crate::int8::weights::{E2M1_DOUBLES, E4M3_QUARTERS, scale_bytes};
 use crate::int8::{BLOCK, GROUP, GROUPS, Int8Product};
 use crate::matrix::{Elements, Matrix};
 use crate::team::Scratch;
@@ -71,9 +71,9 @@ fn multiply_rows(
         let count = BLOCKS.min(blocks - first);
         // The next blocks of these rows, or the first of the rows that follow them, come while these are worked on.
         if first + BLOCKS < blocks {
-            prefetch(matrix, row..row + rows, first + BLOCKS);
+            matrix.prefetch_blocks(row..row + rows, first + BLOCKS..first + 2 * BLOCKS);
         } else {
-            prefetch(matrix, row + WIDTH..row + 2 * WIDTH, 0);
+            matrix.prefetch_blocks(row + WIDTH..row + 2 * WIDTH, 0..BLOCKS);
         }
         for block in 0..count {
             for half in 0..TILE_ROWS {
@@ -101,13 +101,7 @@ fn multiply_rows(
             }
         }
     }
-    for (t, totals) in totals.chunks_exact(WIDTH).enumerate() {
-        // SAFETY: output r of an input row is weight row r's, and each weight row is in exactly one item.
-        let out = unsafe { product.y.part(t * product.y_stride + row, rows) };
-        for (i, (y, total)) in out.iter_mut().zip(totals).enumerate() {
-            *y = total * matrix.row_scale(row + i);
-        }
-    }
+    product.finish(row, rows, totals, WIDTH);
 }
 
 /// `T` inputs against a panel of blocks `first .. first + count`: adds to `totals` `[T][WIDTH]`. With six inputs the
@@ -169,22 +163,6 @@ fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
                 // SAFETY: eight floats are written to a slice of eight.
                 unsafe { _mm256_storeu_ps(total.as_mut_ptr(), sum) };
             }
-        }
-    }
-}
-
-/// Asks for up to [`BLOCKS`] blocks of `rows`, soon to be decoded.
-fn prefetch(matrix: &Matrix<'_>, rows: std::ops::Range<usize>, first: usize) {
-    let (from, to) = (first * BLOCK, ((first + BLOCKS) * BLOCK).min(matrix.cols));
-    for row in rows.start..rows.end.min(matrix.rows) {
-        for line in matrix.codes_of(row, from, to - from).chunks(64) {
-            // SAFETY: a prefetch is a hint and reads nothing; every x86-64 has it.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
-        }
-        if let Elements::Fp4 { scales, .. } | Elements::Grouped { scales, .. } = matrix.elements {
-            let scales = &scales[row * (matrix.cols / GROUP) + from / GROUP..];
-            // SAFETY: as above.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(scales.as_ptr().cast()) };
         }
     }
 }
@@ -275,13 +253,7 @@ fn fill_scales(
     let mut bytes = [0; LANES];
     for (bytes, &row) in bytes.iter_mut().zip(lanes) {
         let scales = &scales[row * (matrix.cols / GROUP) + from / GROUP..][..groups];
-        *bytes = match *scales {
-            [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
-            _ => scales
-                .iter()
-                .rev()
-                .fold(0, |all, &byte| all << 8 | u32::from(byte)),
-        };
+        *bytes = scale_bytes(scales);
     }
     // SAFETY: eight words are read of an array of eight.
     let mut bytes = unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) };

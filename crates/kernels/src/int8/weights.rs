@@ -1,7 +1,10 @@
 //! What the integer kernels see of a stored matrix: small integers and their scales.
 
+use std::ops::Range;
+
 use crate::formats::grouped;
 use crate::int8::{BLOCK, GROUP};
+use crate::matmul::prefetch;
 use crate::matrix::{Elements, FP8_BLOCK, Matrix, f32_at};
 
 /// A quarter of each E4M3 value, to nearest even. NaN codes saturate: integers cannot carry them.
@@ -30,7 +33,30 @@ const fn quarters() -> [i8; 256] {
     table
 }
 
+/// Up to four scale bytes, the missing ones zero.
+#[inline(always)]
+pub(crate) fn scale_bytes(bytes: &[u8]) -> u32 {
+    match *bytes {
+        [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
+        _ => bytes
+            .iter()
+            .rev()
+            .fold(0, |all, &byte| all << 8 | u32::from(byte)),
+    }
+}
+
 impl Matrix<'_> {
+    /// Asks for some blocks of columns of some rows, as far as they exist, soon to be rearranged.
+    pub(crate) fn prefetch_blocks(&self, rows: Range<usize>, blocks: Range<usize>) {
+        let (from, to) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(self.cols));
+        for row in rows.start..rows.end.min(self.rows) {
+            prefetch(self.codes_of(row, from, to - from));
+            if let Elements::Fp4 { scales, .. } | Elements::Grouped { scales, .. } = self.elements {
+                prefetch(&scales[(row * self.cols + from) / GROUP..][..1]);
+            }
+        }
+    }
+
     /// Columns that share a weight scale.
     pub(crate) fn scale_group(&self) -> usize {
         if matches!(self.elements, Elements::Fp8 { .. }) {

@@ -1,0 +1,26 @@
+//! The AVX-512 versions: weights multiplied as they stream past, and tiles of panels.
+//!
+//! `vpdpbusd` multiplies unsigned by signed bytes, so weights carry an offset of 128 that makes them unsigned; 128 times
+//! the sum of the input codes is taken off again, exactly: sums begin at the inputs' `starts`.
+
+mod integers;
+mod panel;
+mod stream;
+mod tiles;
+
+pub(super) use stream::stream;
+pub(super) use tiles::multiply;
+
+use crate::int8::BLOCK;
+
+/// Blocks taken together: those of a panel, and those that four streamed rows finish at once.
+const BLOCKS: usize = 4;
+
+/// Lanes of a register: rows of half a panel.
+const LANES: usize = 16;
+
+/// Registers of weight rows of a tile.
+const TILE_ROWS: usize = 2;
+
+/// Quads of columns of a block.
+const QUADS: usize = BLOCK / 4;
