@@ -1,0 +1,12 @@
+//! The prefix tree: what sequences have computed, kept in RAM and on disk, found again by token ids.
+//!
+//! Two things are kept. A *page* holds what a run of `page_tokens` tokens leaves behind for good; a *snapshot* holds
+//! everything else that a sequence needs at one position. Pages `0 .. n / page_tokens` and a snapshot at `n` are the
+//! state after `n` tokens. To this crate both are opaque bytes: it knows token ids, sizes and keys, and nothing of models.
+
+pub mod disk;
+mod key;
+mod options;
+
+pub use key::{Key, page_key, root_key, snapshot_key};
+pub use options::{CacheOptions, OpenError, Policy};
