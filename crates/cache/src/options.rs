@@ -26,6 +26,50 @@ pub struct CacheOptions {
     pub background: bool,
 }
 
+/// What the tree needs to know of the options.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) identity: [u8; 32],
+    pub(crate) page_tokens: usize,
+    pub(crate) page_bytes: usize,
+    pub(crate) replay_tokens: usize,
+    pub(crate) policy: Policy,
+    /// Whether there is a disk tier.
+    pub(crate) disk: bool,
+}
+
+impl CacheOptions {
+    pub(crate) fn shape(&self) -> Result<Shape, OpenError> {
+        let wrong = |what, found: usize, expected: String| {
+            Err(OpenError::Options {
+                what,
+                found: found.to_string(),
+                expected,
+            })
+        };
+        if self.page_tokens == 0 {
+            return wrong("page_tokens", 0, "at least 1".into());
+        }
+        if let Policy::Periodic(step) = self.policy
+            && !step.get().is_multiple_of(self.page_tokens)
+        {
+            return wrong(
+                "periodic snapshots",
+                step.get(),
+                format!("a multiple of {} tokens", self.page_tokens),
+            );
+        }
+        Ok(Shape {
+            identity: self.identity,
+            page_tokens: self.page_tokens,
+            page_bytes: self.page_bytes,
+            replay_tokens: self.replay_tokens,
+            policy: self.policy,
+            disk: self.disk.is_some(),
+        })
+    }
+}
+
 /// Where snapshots are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {

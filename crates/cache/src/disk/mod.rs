@@ -137,6 +137,14 @@ impl Disk {
         Err(Unreadable::Missing)
     }
 
+    /// Reads several records, each into the buffer beside its key.
+    pub fn read_many(&self, wanted: &mut [(Key, &mut [u8])]) -> Vec<Result<(), Unreadable>> {
+        wanted
+            .iter_mut()
+            .map(|(key, into)| self.read(key, into))
+            .collect()
+    }
+
     /// Records that were just used, the most recent last.
     pub fn used(&self, _keys: &[Key]) {}
 

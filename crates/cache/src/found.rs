@@ -1,0 +1,188 @@
+//! What a lookup found, and reading it.
+
+use std::sync::Arc;
+
+use crate::cache::Shared;
+use crate::tree::{Handle, PageAt, Path, Start, Walk};
+use crate::{Key, Miss, Payload, Report};
+
+/// What a lookup found. Until it is loaded or dropped, nothing of it is evicted.
+pub struct Found {
+    held: Held,
+    root: Key,
+    report: Report,
+}
+
+/// The end of a walk, held in the tree.
+struct Held {
+    shared: Arc<Shared>,
+    walk: Walk,
+    start: Start,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.lock().release(&self.walk, self.start);
+    }
+}
+
+/// Where a sequence starts, with what it needs for that.
+#[derive(Clone, Debug)]
+pub struct Prefix {
+    /// The position to start from: tokens that need not be computed.
+    pub len: usize,
+    /// Tokens whose entries `pages` hold: more than `len` if they are to be replayed.
+    pub known: usize,
+    /// All complete pages up to `known`.
+    pub pages: Vec<Payload>,
+    /// The live state at `len`; None: start from nothing, or replay.
+    pub live: Option<Payload>,
+    /// What the request gets, and why not more.
+    pub report: Report,
+    /// The sequence's path, at the end of `pages`.
+    pub path: Path,
+}
+
+/// Pages whose bytes are gathered, or made resident, under one lock.
+const PAGES_PER_LOCK: usize = 64;
+
+impl Found {
+    pub(crate) fn new(shared: Arc<Shared>, root: Key, walk: Walk, start: Start, report: Report) -> Found {
+        Found {
+            held: Held { shared, walk, start },
+            root,
+            report,
+        }
+    }
+
+    /// The position to start from.
+    pub fn len(&self) -> usize {
+        self.held.start.position()
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the request gets, and why not more. Loading may still give less, if a record on disk is damaged.
+    pub fn report(&self) -> Report {
+        self.report
+    }
+
+    /// Whether everything is in RAM, so that loading takes microseconds.
+    pub fn is_resident(&self) -> bool {
+        let Held { shared, walk, start } = &self.held;
+        start.pages(shared.shape.page_tokens) <= walk.first_on_disk && shared.lock().in_ram(*start)
+    }
+
+    /// Gathers what was found, reading from disk what is not in RAM. A record that cannot be read, or is not what was written,
+    /// is dropped and counted, and the next best start is taken.
+    pub fn load(self) -> Prefix {
+        let Found {
+            held,
+            root,
+            mut report,
+        } = self;
+        let shared = &held.shared;
+        let page_tokens = shared.shape.page_tokens;
+        // What is left of the walk after damage; `held` keeps all of it from eviction.
+        let mut walk = held.walk.clone();
+        let mut start = held.start;
+        let mut gathered: Vec<Payload> = Vec::new();
+        let live = loop {
+            let live = match start {
+                Start::Snapshot { handle, .. } => {
+                    let live = shared.snapshot(handle);
+                    if live.is_none() {
+                        walk.snapshots.retain(|(_, other)| *other != handle);
+                        start = shared.lock().choose(&walk);
+                        continue;
+                    }
+                    live
+                }
+                Start::Nothing | Start::Replay { .. } => None,
+            };
+            let wanted = start.pages(page_tokens);
+            if shared.pages(&walk, wanted, &mut gathered) {
+                break live;
+            }
+            walk.cut(gathered.len(), page_tokens);
+            start = shared.lock().choose(&walk);
+        };
+        if start != held.start {
+            report.miss = Miss::Damaged;
+            (report.hit, report.replayed) = start.tokens(page_tokens);
+        }
+        let mut pages = gathered;
+        pages.truncate(start.pages(page_tokens));
+        let node = shared.lock().node_at(&walk, pages.len());
+        if let Some(disk) = &shared.disk {
+            let keys = shared.lock().keys_used(&walk, start);
+            disk.used(&keys);
+        }
+        Prefix {
+            len: start.position(),
+            known: start.position() + report.replayed,
+            path: Path::new(root, node, pages.len(), page_tokens),
+            pages,
+            live,
+            report,
+        }
+    }
+}
+
+impl Shared {
+    /// A snapshot's bytes, from RAM or disk; None if it is gone or damaged.
+    fn snapshot(&self, handle: Handle) -> Option<Payload> {
+        let held = self.lock().snapshot_at(handle)?;
+        let (key, size) = match held {
+            Ok(bytes) => return Some(bytes),
+            Err(on_disk) => on_disk,
+        };
+        let mut bytes = zeroed(size);
+        let into = Arc::get_mut(&mut bytes)?;
+        if self.disk.as_ref()?.read(&key, into).is_err() {
+            self.lock().damaged(&key);
+            return None;
+        }
+        Some(self.lock().promote_snapshot(handle, bytes))
+    }
+
+    /// Adds pages to `gathered` until there are `wanted`. False if one cannot be read: then all before it are there.
+    fn pages(&self, walk: &Walk, wanted: usize, gathered: &mut Vec<Payload>) -> bool {
+        while gathered.len() < wanted {
+            let range = gathered.len()..wanted.min(gathered.len() + PAGES_PER_LOCK);
+            let mut some = self.lock().pages_at(walk, range);
+            let missing = some.iter_mut().filter(|page| page.bytes.is_none());
+            let mut read: Vec<(&mut PageAt, Payload)> = missing
+                .map(|page| (page, zeroed(self.shape.page_bytes)))
+                .collect();
+            if !read.is_empty() {
+                let Some(disk) = &self.disk else { return false };
+                let wanted = read
+                    .iter_mut()
+                    .filter_map(|(page, bytes)| Some((page.key, Arc::get_mut(bytes)?)));
+                let mut wanted: Vec<(Key, &mut [u8])> = wanted.collect();
+                let results = disk.read_many(&mut wanted);
+                let mut tree = self.lock();
+                for ((page, bytes), result) in read.into_iter().zip(results) {
+                    match result {
+                        Ok(()) => page.bytes = Some(tree.promote_page(page.handle, bytes)),
+                        Err(_) => tree.damaged(&page.key),
+                    }
+                }
+            }
+            for page in some {
+                let Some(bytes) = page.bytes else { return false };
+                gathered.push(bytes);
+            }
+        }
+        true
+    }
+}
+
+/// A buffer of its own, to read into.
+fn zeroed(len: usize) -> Payload {
+    std::iter::repeat_n(0, len).collect()
+}
