@@ -16,6 +16,7 @@ pub mod mapping;
 pub mod matmul;
 pub mod matrix;
 pub mod norm;
+pub mod pages;
 pub mod quant;
 pub mod rope;
 pub mod rows;

@@ -1,6 +1,4 @@
-//! Append-only rows of cached state, packed at the precision the model was trained with (spec §7.1).
-
-use std::sync::Arc;
+//! Rows of cached state, packed at the precision the model was trained with (spec §7.1).
 
 use crate::formats::{bf16, e2m1, e4m3, ue8m0};
 use crate::isa::Isa;
@@ -128,122 +126,6 @@ pub(crate) fn kv_parts(nope: usize, rope: usize, row: &[u8]) -> (&[u8], &[u8], &
     (codes, rotated, scales)
 }
 
-/// Rows in one block of memory. Growth then costs an allocation every so many rows and never moves what is there, and
-/// a fork shares full blocks.
-pub(crate) const BLOCK_ROWS: usize = 256;
-
-/// An append-only list of packed rows. A clone shares blocks until one side writes to them.
-#[derive(Clone, Debug)]
-pub struct RowStore {
-    format: RowFormat,
-    blocks: Vec<Arc<Vec<u8>>>,
-    len: usize,
-}
-
-impl RowStore {
-    /// An empty list.
-    pub fn new(format: RowFormat) -> Self {
-        Self {
-            format,
-            blocks: Vec::new(),
-            len: 0,
-        }
-    }
-
-    /// `rows` rows of zeros, to be written over: a ring.
-    pub fn zeroed(format: RowFormat, rows: usize) -> Self {
-        let block = Arc::new(vec![0; BLOCK_ROWS * format.bytes()]);
-        Self {
-            format,
-            blocks: vec![block; rows.div_ceil(BLOCK_ROWS)],
-            len: rows,
-        }
-    }
-
-    /// Rows stored.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// How rows are stored.
-    pub fn format(&self) -> RowFormat {
-        self.format
-    }
-
-    /// Bytes the stored rows take.
-    pub fn bytes(&self) -> usize {
-        self.len * self.format.bytes()
-    }
-
-    /// Appends a row.
-    pub fn push(&mut self, row: &[f32]) {
-        self.write(self.len, row);
-    }
-
-    /// Row `index` as it is stored.
-    pub fn packed(&self, index: usize) -> &[u8] {
-        assert!(index < self.len, "row {index} of {}", self.len);
-        let bytes = self.format.bytes();
-        &self.blocks[index / BLOCK_ROWS][index % BLOCK_ROWS * bytes..][..bytes]
-    }
-
-    /// Asks for row `index` to be brought into the cache.
-    pub(crate) fn prefetch(&self, index: usize) {
-        matmul::prefetch(self.packed(index));
-    }
-
-    /// Appends a row that is packed already.
-    pub fn push_packed(&mut self, row: &[u8]) {
-        self.slot(self.len).copy_from_slice(row);
-    }
-
-    /// Replaces row `index`, or appends where `index` is the length.
-    ///
-    /// # Panics
-    /// When `index` is beyond the end.
-    pub fn write(&mut self, index: usize, row: &[f32]) {
-        let format = self.format;
-        format.pack(row, self.slot(index));
-    }
-
-    /// The bytes of row `index`, made where `index` is the length.
-    fn slot(&mut self, index: usize) -> &mut [u8] {
-        assert!(index <= self.len, "row {index} of {}", self.len);
-        let bytes = self.format.bytes();
-        if index == self.len {
-            if index == self.blocks.len() * BLOCK_ROWS {
-                self.blocks.push(Arc::new(vec![0; BLOCK_ROWS * bytes]));
-            }
-            self.len += 1;
-        }
-        let block = Arc::make_mut(&mut self.blocks[index / BLOCK_ROWS]);
-        &mut block[index % BLOCK_ROWS * bytes..][..bytes]
-    }
-
-    /// The packed bytes of [`BLOCK_ROWS`] rows from `index * BLOCK_ROWS` on; rows at or beyond the length hold anything.
-    pub(crate) fn block(&self, index: usize) -> &[u8] {
-        &self.blocks[index]
-    }
-
-    /// Unpacks row `index` into `out`.
-    pub(crate) fn read(&self, isa: Isa, index: usize, out: &mut [f32]) {
-        self.format.unpack(isa, self.packed(index), out);
-    }
-
-    /// Unpacks rows `indices` one after the other into `out`.
-    pub fn gather(&self, indices: impl Iterator<Item = usize>, out: &mut [f32]) {
-        let isa = crate::isa::detected();
-        for (index, out) in indices.zip(out.chunks_exact_mut(self.format.width())) {
-            self.read(isa, index, out);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,11 +163,12 @@ mod tests {
                     row.fill(0.0);
                 }
                 kv_round_trip(&mut team, &mut row, nope + rope, nope);
-                let mut store = RowStore::new(RowFormat::Kv { nope, rope });
-                store.push(&row);
+                let format = RowFormat::Kv { nope, rope };
+                let mut packed = vec![9; format.bytes()];
+                format.pack(&row, &mut packed);
                 for isa in isa::available() {
                     let mut back = vec![0.0; nope + rope];
-                    store.read(isa, 0, &mut back);
+                    format.unpack(isa, &packed, &mut back);
                     assert_eq!(back, row);
                 }
             }
@@ -294,31 +177,13 @@ mod tests {
             for seed in 0..50 {
                 let mut row = noise(width, seed);
                 hadamard_e2m1_round_trip(&mut team, &mut row, width);
-                let mut store = RowStore::new(RowFormat::IndexKey { width });
-                store.push(&row);
+                let format = RowFormat::IndexKey { width };
+                let mut packed = vec![9; format.bytes()];
+                format.pack(&row, &mut packed);
                 let mut back = vec![0.0; width];
-                store.read(isa::detected(), 0, &mut back);
+                format.unpack(isa::detected(), &packed, &mut back);
                 assert_eq!(back, row);
             }
         }
-    }
-
-    #[test]
-    fn a_fork_is_not_disturbed() {
-        let mut store = RowStore::new(RowFormat::F32 { width: 2 });
-        for i in 0..300 {
-            store.push(&[i as f32, 0.5]);
-        }
-        let mut fork = store.clone();
-        fork.write(1, &[-1.0, -1.0]);
-        store.push(&[300.0, 0.5]);
-        let row = |store: &RowStore, index| {
-            let mut out = [0.0; 2];
-            store.gather(std::iter::once(index), &mut out);
-            out
-        };
-        assert_eq!((fork.len(), store.len()), (300, 301));
-        assert_eq!((row(&store, 1), row(&fork, 1)), ([1.0, 0.5], [-1.0, -1.0]));
-        assert_eq!(row(&fork, 299), [299.0, 0.5]);
     }
 }

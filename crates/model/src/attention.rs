@@ -1,40 +1,25 @@
 //! The attention sublayer: queries, window rows, compressed rows, core attention and the grouped output projection
 //! (spec §5.4), and what it leaves in the state (spec §6.2, §6.4).
 
+use std::slice;
+
 use arrayvec::ArrayVec;
 use fathom_kernels::attention::{Arithmetic, Attention, Compressed};
 use fathom_kernels::indexer::Indexer;
 use fathom_kernels::matmul::{Product, multiply};
 use fathom_kernels::norm::{rms_norm, rms_norm_and_rotate};
+use fathom_kernels::pages::PagedRows;
 use fathom_kernels::quant::{hadamard_e2m1_round_trip, kv_round_trip};
 use fathom_kernels::rope::{RotationTable, Turn, rotate};
 
 use crate::forward::{Part, Step};
-use crate::state::{CompressedState, LayerState, pending_len, window_slots};
+use crate::layout::Stored;
+use crate::state::State;
 use crate::weights::{AttentionWeights, CompressorWeights, IndexerWeights};
 use crate::workspace::{AttentionBuffers, Quantised, Span, Workspace};
 
 /// Groups of the output projection computed together; a fixed number needs no allocation.
 const GROUPS_AT_ONCE: usize = 16;
-
-/// What becomes of a pooled entry before it is stored under `reference`.
-#[derive(Clone, Copy)]
-enum Stored {
-    /// E4M3 on all but the rotary dimensions.
-    Kv,
-    /// Hadamard transform and E2M1.
-    IndexKey,
-}
-
-impl Stored {
-    /// Where such entries are.
-    fn list(self, state: &mut LayerState) -> Option<&mut CompressedState> {
-        match self {
-            Self::Kv => state.compressed.as_mut(),
-            Self::IndexKey => state.index.as_mut(),
-        }
-    }
-}
 
 impl Step<'_> {
     /// From `workspace.normed` to `workspace.output`.
@@ -70,23 +55,16 @@ impl Step<'_> {
 
         self.latent_and_kv(buffers, x, xq, weights, rotation);
         self.queries(buffers, weights, rotation);
-        if let (Some(compressor), Some(table)) = (&weights.compressor, entries) {
-            self.compress(buffers, x, compressor, parts, layer, table, Stored::Kv);
+        let lists = &self.model.layout().layers[layer];
+        if let (Some(compressor), Some(table), Some(list)) = (&weights.compressor, entries, lists.entries) {
+            self.compress(buffers, x, compressor, parts, list, table);
         }
-        if let (Some(indexer), Some(table)) = (&weights.indexer, entries) {
-            self.compress(
-                buffers,
-                x,
-                &indexer.compressor,
-                parts,
-                layer,
-                table,
-                Stored::IndexKey,
-            );
+        if let (Some(indexer), Some(table), Some(list)) = (&weights.indexer, entries, lists.keys) {
+            self.compress(buffers, x, &indexer.compressor, parts, list, table);
             self.index_queries(buffers, x, indexer, rotation);
         }
         for (i, part) in parts.iter_mut().enumerate() {
-            self.attend(buffers, weights, self.spans[i], &mut part.state.layers[layer]);
+            self.attend(buffers, weights, self.spans[i], part.state, layer);
         }
         let (heads, head_dim) = (c.num_attention_heads, c.head_dim);
         let result = &mut buffers.result[..t * heads * head_dim];
@@ -143,15 +121,17 @@ impl Step<'_> {
         buffers: &mut AttentionBuffers,
         weights: &AttentionWeights,
         span: Span,
-        state: &mut LayerState,
+        state: &mut State,
+        layer: usize,
     ) {
         let c = self.model.config();
         let (heads, head_dim) = (c.num_attention_heads, c.head_dim);
         let ratio = weights.kind.ratio();
-        let window_start = self.window_rows(buffers, span, state);
+        let window_start = self.window_rows(buffers, span, state, layer);
+        let lists = &self.model.layout().layers[layer];
         let mut stride = 0;
-        if let (Some(_), Some(keys)) = (&weights.indexer, &state.index) {
-            stride = self.choose(buffers, span, keys, ratio);
+        if let Some(keys) = lists.keys {
+            stride = self.choose(buffers, span, state.entries(keys, span.end()), ratio);
         }
         let rows = span.rows(heads * head_dim);
         let attention = Attention {
@@ -162,10 +142,10 @@ impl Step<'_> {
             window_rows: &buffers.window_rows,
             window_start,
             window: c.sliding_window,
-            compressed: state.compressed.as_ref().map(|state| Compressed {
-                rows: &state.entries,
+            compressed: lists.entries.map(|entries| Compressed {
+                rows: state.entries(entries, span.end()),
                 ratio,
-                chosen: weights.indexer.is_some().then_some((&*buffers.chosen, stride)),
+                chosen: lists.keys.is_some().then_some((&*buffers.chosen, stride)),
             }),
             sinks: &weights.sinks,
             arithmetic: if self.packs {
@@ -211,9 +191,16 @@ impl Step<'_> {
 
     /// One part's window rows: those before its own from the ring, which is brought up to date. Returns the position of
     /// the first.
-    fn window_rows(&mut self, buffers: &mut AttentionBuffers, span: Span, state: &mut LayerState) -> usize {
-        let c = self.model.config();
-        let (width, slots) = (c.head_dim, window_slots(c));
+    fn window_rows(
+        &mut self,
+        buffers: &mut AttentionBuffers,
+        span: Span,
+        state: &mut State,
+        layer: usize,
+    ) -> usize {
+        let layout = self.model.layout();
+        let (ring, slots) = (layout.layers[layer].window, layout.window_slots);
+        let width = ring.format.width();
         let window_start = (span.start + 1).saturating_sub(slots);
         let (before, rest) = buffers
             .window_rows
@@ -221,7 +208,7 @@ impl Step<'_> {
         let own = &mut rest[..span.len * width];
         own.copy_from_slice(&buffers.kv[span.rows(width)]);
         // Read what the ring still holds of earlier positions before the part's own rows take their slots.
-        state.window.gather(
+        ring.rows(slice::from_ref(&state.window), slots).gather(
             (window_start..span.start).map(|position| position % slots),
             before,
         );
@@ -230,7 +217,7 @@ impl Step<'_> {
             .enumerate()
             .skip(span.len.saturating_sub(slots))
         {
-            state.window.write((span.start + i) % slots, row);
+            ring.write(slice::from_mut(&mut state.window), (span.start + i) % slots, row);
         }
         window_start
     }
@@ -264,18 +251,19 @@ impl Step<'_> {
     /// Adds the step's tokens to a compressor and stores the entries they complete, in each part's list.
     ///
     /// Rows of the windows still needed are put before the part's own, so that a window pools the same rows in the same
-    /// order wherever a chunk begins (spec §6.4).
+    /// order wherever a chunk begins (spec §6.4). Entries that a replayed state has are computed again, for the pending
+    /// tokens' sake, but not stored.
     fn compress(
         &mut self,
         buffers: &mut AttentionBuffers,
         x: &[f32],
         weights: &CompressorWeights,
         parts: &mut [Part<'_>],
-        layer: usize,
+        list: usize,
         table: &RotationTable,
-        stored: Stored,
     ) {
         let c = self.model.config();
+        let layout = self.model.layout().lists[list];
         let pooling = &weights.pooling;
         let (ratio, width, token) = (pooling.ratio, pooling.width, pooling.token_width());
         let t = self.tokens.len();
@@ -290,9 +278,7 @@ impl Step<'_> {
         );
         let mut done = 0;
         for (span, part) in self.spans.iter().zip(&mut *parts) {
-            let Some(state) = stored.list(&mut part.state.layers[layer]) else {
-                continue;
-            };
+            let state = &mut part.state.pending[list];
             let pending = state.keys.len() / token;
             let base = span.start - pending;
             let keys = &mut buffers.keys[..(pending + span.len) * token];
@@ -316,7 +302,7 @@ impl Step<'_> {
                 );
                 done += count;
             }
-            let kept = pending_len(span.end(), ratio, pooling.overlap) * token;
+            let kept = layout.pending_tokens(span.end()) * token;
             state.keys.clear();
             state.keys.extend_from_slice(&keys[keys.len() - kept..]);
             state.gates.clear();
@@ -327,21 +313,20 @@ impl Step<'_> {
         }
         let entries = &mut buffers.entries[..done * width];
         rotate(self.team, entries, width, width, table, Turn::Forward, self.packs);
-        match stored {
+        match layout.stored {
             _ if !self.packs => {}
             Stored::Kv => kv_round_trip(self.team, entries, width, width - c.qk_rope_head_dim),
             Stored::IndexKey => hadamard_e2m1_round_trip(self.team, entries, width),
         }
         let mut entries = entries.chunks_exact(width);
         for (span, part) in self.spans.iter().zip(parts) {
-            let Some(state) = stored.list(&mut part.state.layers[layer]) else {
-                continue;
-            };
-            let count = span.end() / ratio - span.start / ratio;
-            entries
-                .by_ref()
-                .take(count)
-                .for_each(|entry| state.entries.push(entry));
+            let known = part.state.replayed / ratio;
+            let windows = span.start / ratio..span.end() / ratio;
+            for (window, entry) in windows.zip(&mut entries) {
+                if window >= known {
+                    layout.rows.write(&mut part.state.pages, window, entry);
+                }
+            }
         }
     }
 
@@ -384,12 +369,12 @@ impl Step<'_> {
         &mut self,
         buffers: &mut AttentionBuffers,
         span: Span,
-        state: &CompressedState,
+        keys: PagedRows<'_>,
         ratio: usize,
     ) -> usize {
         let c = self.model.config();
         let (heads, width) = (c.index_n_heads, c.index_head_dim);
-        let stride = c.index_topk.min(state.entries.len()).max(1);
+        let stride = c.index_topk.min(keys.len()).max(1);
         if buffers.chosen.len() < span.len * stride {
             buffers.chosen.resize((span.len * stride).next_power_of_two(), 0);
         }
@@ -400,7 +385,7 @@ impl Step<'_> {
             start: span.start,
             ratio,
             top_k: c.index_topk,
-            keys: &state.entries,
+            keys,
         };
         indexer.choose(self.team, &mut buffers.index_scores, &mut buffers.chosen, stride);
         stride

@@ -8,6 +8,18 @@ pub enum LoadError {
     /// A tensor is missing, malformed or holds values that cannot be.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Compression ratios so different that a page of all layers' entries is too large.
+    #[error(
+        "a sequence's state is kept in pages of {tokens} tokens, a common multiple of all compression ratios, and such a \
+         page would take more than {max} bytes; the ratios of a V4 model are 4 and 128: check compress_ratios (or \
+         compress_rates) in config.json"
+    )]
+    PageTooLarge {
+        /// Tokens of a page.
+        tokens: usize,
+        /// Bytes it may have.
+        max: usize,
+    },
 }
 
 /// A step that could not be done.
@@ -66,6 +78,17 @@ pub enum ForwardError {
         from: usize,
         /// Last position of the chunk.
         to: usize,
+    },
+    /// Logits of a position that is only [replayed](crate::Model::replay) were asked for. Nothing was appended.
+    #[error(
+        "the logits of position {position} were asked for, but this state is being replayed up to position {known} and has \
+         none before; ask for the logits of later tokens only"
+    )]
+    Replaying {
+        /// The position, from 0.
+        position: usize,
+        /// [`State::known`](crate::State::known).
+        known: usize,
     },
     /// An earlier step on this state failed half-way.
     #[error("this sequence's state is unusable since an earlier step failed; start again from the prompt")]

@@ -153,6 +153,7 @@ impl Model {
         spans.clear();
         for part in &mut *parts {
             part.state.broken = true;
+            part.state.grow(part.state.len + part.tokens.len());
             spans.push(Span {
                 start: part.state.len,
                 first: tokens.len(),
@@ -207,6 +208,13 @@ impl Model {
                 len: state.len,
                 adding: part.tokens.len(),
                 max,
+            });
+        }
+        let (first, known) = (state.len + part.tokens.len() - part.rows(), state.known());
+        if part.want != Want::Nothing && first < known {
+            return Err(ForwardError::Replaying {
+                position: first,
+                known,
             });
         }
         match part

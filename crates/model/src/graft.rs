@@ -11,10 +11,11 @@
 //! What a graft computes means nothing: its entries belong to no text, and keep the rotation of the position they were
 //! made at. Entries chosen on a real text lie closer together than random ones, which a graft's do not imitate.
 
-use fathom_kernels::rows::{RowFormat, RowStore};
+use fathom_kernels::rows::RowFormat;
 
 use crate::error::ForwardError;
-use crate::state::{State, window_slots};
+use crate::layout::{Stored, least_common_multiple};
+use crate::state::State;
 use crate::weights::Model;
 
 /// A state that cannot be lengthened.
@@ -51,15 +52,13 @@ impl Model {
     /// Tokens after which everything that a state keeps in fixed places lies the same again: the least common multiple
     /// of the window and of all compression ratios.
     pub fn graft_period(&self) -> usize {
-        let config = self.config();
-        let ratios = config.layers.iter().map(|layer| layer.attention.ratio());
-        ratios
-            .filter(|&ratio| ratio > 0)
-            .fold(window_slots(config).max(1), least_common_multiple)
+        let layout = self.layout();
+        let ratios = layout.lists.iter().map(|list| list.ratio);
+        ratios.fold(layout.window_slots, least_common_multiple)
     }
 
     /// A state of `depth` tokens for measuring: `donor`, lengthened as the [module](self) describes. `donor` holds at
-    /// least [`graft_period`](Self::graft_period) tokens and `depth` is a multiple of them away. Full blocks of rows
+    /// least [`graft_period`](Self::graft_period) tokens and `depth` is a multiple of them away. Complete pages
     /// are shared with the donor. The same seed gives the same state.
     pub fn graft(&self, donor: &State, depth: usize, seed: u64) -> Result<State, GraftError> {
         let (len, period) = (donor.len, self.graft_period());
@@ -68,6 +67,10 @@ impl Model {
         }
         if donor.broken {
             return Err(ForwardError::Broken.into());
+        }
+        if len < donor.known() {
+            let known = donor.known();
+            return Err(ForwardError::Replaying { position: len, known }.into());
         }
         if len > depth || (len < period && len != depth) {
             return Err(GraftError::Length { len, depth, period });
@@ -81,32 +84,27 @@ impl Model {
             return Err(GraftError::Alignment { len, depth, period });
         }
         let mut state = donor.clone();
+        state.grow(depth);
         let mut random = Random(seed);
-        for (layer, config) in state.layers.iter_mut().zip(&self.config().layers) {
-            let ratio = config.attention.ratio();
-            if let Some(list) = &mut layer.compressed {
-                lengthen(&mut list.entries, depth / ratio, &mut random, |_, _| {});
-            }
-            if let Some(list) = &mut layer.index {
-                let format = list.entries.format();
-                lengthen(&mut list.entries, depth / ratio, &mut random, |key, random| {
-                    turn_signs(format, key, random);
-                });
+        let layout = self.layout();
+        // Page after page, so that each is touched once.
+        for page in len / layout.page_tokens..state.pages.len() {
+            for (index, list) in layout.lists.iter().enumerate() {
+                let models = donor.entries(index, len);
+                let first = page * list.rows.rows_per_page;
+                let end = (first + list.rows.rows_per_page).min(depth / list.ratio);
+                for row in first.max(models.len())..end {
+                    let model = models.packed((random.next() % models.len() as u64) as usize);
+                    let row = list.rows.slot(&mut state.pages, row);
+                    row.copy_from_slice(model);
+                    if list.stored == Stored::IndexKey {
+                        turn_signs(list.rows.format, row, &mut random);
+                    }
+                }
             }
         }
         state.len = depth;
         Ok(state)
-    }
-}
-
-/// Appends rows until there are `rows`: any of those already there, after `change`.
-fn lengthen(store: &mut RowStore, rows: usize, random: &mut Random, change: impl Fn(&mut [u8], &mut Random)) {
-    let models = store.len() as u64;
-    let mut row = vec![0; store.format().bytes()];
-    for _ in store.len()..rows {
-        row.copy_from_slice(store.packed((random.next() % models) as usize));
-        change(&mut row, random);
-        store.push_packed(&row);
     }
 }
 
@@ -138,12 +136,4 @@ impl Random {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
-}
-
-fn least_common_multiple(a: usize, b: usize) -> usize {
-    let (mut x, mut y) = (a, b);
-    while y != 0 {
-        (x, y) = (y, x % y);
-    }
-    (a / x).saturating_mul(b)
 }

@@ -1,118 +1,74 @@
 //! One sequence's state: what later tokens need of earlier ones (spec §6.1).
 
-use fathom_checkpoint::{Attention, Config};
-use fathom_kernels::rows::{RowFormat, RowStore};
+use std::sync::Arc;
 
-use crate::numerics::Numerics;
+use fathom_kernels::pages::{PagedRows, new_page};
+
+use crate::layout::Layout;
 use crate::weights::{Model, ModelId};
 
 /// One timeline of tokens. A clone is a fork: it shares what is stored and diverges from there.
 ///
-/// Kept at fixed size: the last `sliding_window` KV rows of every layer and the tokens of open compressor windows.
-/// Growing: compressed entries and indexer keys, packed as the model was trained with them under `reference`.
+/// *Growing*: compressed entries and indexer keys in [`pages`](Self::pages), each for
+/// [`page_tokens`](Model::page_tokens) tokens, packed as the model was trained with them under `reference`. A complete
+/// page never changes.
+/// *At fixed size*: the last KV rows of every layer, and the tokens of open compressor windows. With the rows of the page
+/// that is not complete they are the [`live`](Self::live) state. Pages and live state are all there is:
+/// [`Model::restore`] makes the same state of them.
 #[derive(Clone)]
 pub struct State {
     pub(crate) len: usize,
+    /// Tokens whose entries were there before they were appended: see [`Model::replay`].
+    pub(crate) replayed: usize,
     pub(crate) broken: bool,
     pub(crate) model: ModelId,
-    pub(crate) layers: Vec<LayerState>,
+    pub(crate) layout: Arc<Layout>,
+    /// One for every `page_tokens` tokens begun.
+    pub(crate) pages: Vec<Arc<[u8]>>,
+    /// The rings of window rows, one page.
+    pub(crate) window: Arc<[u8]>,
+    /// For each list of the pages.
+    pub(crate) pending: Vec<Pending>,
 }
 
+/// Keys and gates (position bias included) of a compressor's tokens that are still needed, `[_, token_width]`.
 #[derive(Clone)]
-pub(crate) struct LayerState {
-    /// KV rows by position modulo [`window_slots`].
-    pub(crate) window: RowStore,
-    pub(crate) compressed: Option<CompressedState>,
-    /// Indexer keys, in sparse layers.
-    pub(crate) index: Option<CompressedState>,
-}
-
-/// Entries emitted so far and the tokens of the window that is still open.
-#[derive(Clone)]
-pub(crate) struct CompressedState {
-    pub(crate) entries: RowStore,
-    /// Keys and gates (position bias included) of the last `pending_len` tokens, `[_, token_width]`: the open window and,
-    /// with overlap, the one before it.
+pub(crate) struct Pending {
     pub(crate) keys: Vec<f32>,
     pub(crate) gates: Vec<f32>,
-}
-
-impl CompressedState {
-    fn new(format: RowFormat, ratio: usize, token_width: usize, overlap: bool) -> Self {
-        let tokens = pending_max(ratio, overlap);
-        Self {
-            entries: RowStore::new(format),
-            keys: Vec::with_capacity(tokens * token_width),
-            gates: Vec::with_capacity(tokens * token_width),
-        }
-    }
-}
-
-/// Slots of a layer's ring of KV rows.
-pub(crate) fn window_slots(config: &Config) -> usize {
-    config.sliding_window.min(config.max_position_embeddings)
-}
-
-/// Tokens kept at most for windows that are still needed.
-pub(crate) fn pending_max(ratio: usize, overlap: bool) -> usize {
-    if overlap { 2 * ratio - 1 } else { ratio - 1 }
-}
-
-/// Tokens kept after `len` tokens: from the start of the open window, or with overlap of the one before it.
-pub(crate) fn pending_len(len: usize, ratio: usize, overlap: bool) -> usize {
-    let open = len / ratio * ratio;
-    len - if overlap { open.saturating_sub(ratio) } else { open }
 }
 
 impl Model {
     /// The state of an empty sequence.
     pub fn new_state(&self) -> State {
-        let config = self.config();
-        let layers = config
-            .layers
-            .iter()
-            .map(|layer| layer_state(config, self.numerics(), layer.attention))
-            .collect();
+        let layout = self.layout();
+        let pending = layout.lists.iter().map(|list| {
+            let floats = list.pending_tokens_max() * list.token_width;
+            Pending {
+                keys: Vec::with_capacity(floats),
+                gates: Vec::with_capacity(floats),
+            }
+        });
         State {
             len: 0,
+            replayed: 0,
             broken: false,
             model: self.id(),
-            layers,
+            layout: Arc::clone(layout),
+            pages: Vec::new(),
+            window: new_page(layout.window_bytes),
+            pending: pending.collect(),
         }
     }
-}
 
-fn layer_state(config: &Config, numerics: Numerics, attention: Attention) -> LayerState {
-    let (width, rope) = (config.head_dim, config.qk_rope_head_dim);
-    let (kv, key) = match numerics {
-        Numerics::Exact => (
-            RowFormat::F32 { width },
-            RowFormat::F32 {
-                width: config.index_head_dim,
-            },
-        ),
-        Numerics::Reference | Numerics::Fast => (
-            RowFormat::Kv {
-                nope: width - rope,
-                rope,
-            },
-            RowFormat::IndexKey {
-                width: config.index_head_dim,
-            },
-        ),
-    };
-    let (compressed, index) = match attention {
-        Attention::Window => (None, None),
-        Attention::Sparse { ratio } => (
-            Some(CompressedState::new(kv, ratio, 2 * width, true)),
-            Some(CompressedState::new(key, ratio, 2 * config.index_head_dim, true)),
-        ),
-        Attention::Heavy { ratio } => (Some(CompressedState::new(kv, ratio, width, false)), None),
-    };
-    LayerState {
-        window: RowStore::zeroed(kv, window_slots(config)),
-        compressed,
-        index,
+    /// Tokens of a page: the smallest common multiple of all compression ratios that is at least 128.
+    pub fn page_tokens(&self) -> usize {
+        self.layout().page_tokens
+    }
+
+    /// Bytes of a page; none if no layer compresses.
+    pub fn page_bytes(&self) -> usize {
+        self.layout().page_bytes
     }
 }
 
@@ -127,38 +83,31 @@ impl State {
         self.len == 0
     }
 
-    /// Bytes of stored rows: compressed entries, indexer keys and window rows.
-    pub fn kv_bytes(&self) -> usize {
-        self.layers
-            .iter()
-            .map(|layer| {
-                let lists = [&layer.compressed, &layer.index];
-                let compressed: usize = lists.into_iter().flatten().map(|list| list.entries.bytes()).sum();
-                layer.window.bytes() + compressed
-            })
-            .sum()
+    /// Tokens whose compressed entries are there: [`len`](Self::len), and more only while [replaying](Model::replay).
+    pub fn known(&self) -> usize {
+        self.len.max(self.replayed)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// The complete pages: the compressed entries of the first tokens, [`Model::page_tokens`] a page.
+    pub fn pages(&self) -> &[Arc<[u8]>] {
+        &self.pages[..self.known() / self.layout.page_tokens]
+    }
 
-    #[test]
-    fn pending_tokens_reach_back_to_the_window_that_is_needed() {
-        assert_eq!(
-            (0..10).map(|len| pending_len(len, 4, true)).collect::<Vec<_>>(),
-            [0, 1, 2, 3, 4, 5, 6, 7, 4, 5]
-        );
-        assert_eq!(
-            (126..130)
-                .map(|len| pending_len(len, 128, false))
-                .collect::<Vec<_>>(),
-            [126, 127, 0, 1]
-        );
-        for (ratio, overlap) in [(4, true), (128, false), (1, true), (1, false)] {
-            let most = (0..1000).map(|len| pending_len(len, ratio, overlap)).max();
-            assert_eq!(most, Some(pending_max(ratio, overlap)));
+    /// Bytes of memory: pages, the one begun included, and window rows. Forks share some of them.
+    pub fn kv_bytes(&self) -> usize {
+        self.pages.len() * self.layout.page_bytes + self.window.len()
+    }
+
+    /// Makes room for the entries of the first `len` tokens.
+    pub(crate) fn grow(&mut self, len: usize) {
+        while self.pages.len() * self.layout.page_tokens < len {
+            self.pages.push(new_page(self.layout.page_bytes));
         }
+    }
+
+    /// The entries in one of the layout's lists after `len` tokens.
+    pub(crate) fn entries(&self, list: usize, len: usize) -> PagedRows<'_> {
+        let list = &self.layout.lists[list];
+        list.rows.rows(&self.pages, len.max(self.replayed) / list.ratio)
     }
 }

@@ -1,5 +1,6 @@
 //! A model's weights: matrices used where they lie in the checkpoint, small vectors read and checked.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fathom_checkpoint::{Attention, Checkpoint, CheckpointError, Config, Encoding, Matrix, Routing, Tensor};
@@ -10,6 +11,7 @@ use fathom_kernels::matrix;
 use fathom_kernels::rope;
 
 use crate::error::LoadError;
+use crate::layout::Layout;
 use crate::numerics::Numerics;
 
 /// Tells one loaded model from another: states and workspaces belong to the model that made them.
@@ -28,6 +30,7 @@ pub struct Model {
     id: ModelId,
     checkpoint: Checkpoint,
     numerics: Numerics,
+    layout: Arc<Layout>,
     pub(crate) embed: Linear,
     pub(crate) head: Linear,
     pub(crate) head_norm: Vec<f32>,
@@ -130,6 +133,7 @@ impl Model {
             numerics,
         };
         let config = checkpoint.config();
+        let layout = Arc::new(Layout::new(config, numerics)?);
         let (vocab, d) = (config.vocab_size, config.hidden_size);
         let streams = config.hc_mult;
         let embed = loader.linear("embed", vocab, d)?;
@@ -164,6 +168,7 @@ impl Model {
                 yarn,
             ),
             numerics,
+            layout,
             checkpoint,
         })
     }
@@ -185,6 +190,10 @@ impl Model {
 
     pub(crate) fn id(&self) -> ModelId {
         self.id
+    }
+
+    pub(crate) fn layout(&self) -> &Arc<Layout> {
+        &self.layout
     }
 
     pub(crate) fn hyper_shape(&self) -> HyperShape {

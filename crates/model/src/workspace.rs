@@ -1,13 +1,11 @@
 //! The memory a step needs, allocated once.
 
-use fathom_checkpoint::Attention;
 use fathom_kernels::attention::Workspace as AttentionWorkspace;
 use fathom_kernels::indexer::Workspace as IndexerWorkspace;
 use fathom_kernels::int8::Int8Inputs;
 use fathom_kernels::rope::RotationTable;
 
 use crate::numerics::Numerics;
-use crate::state::{pending_max, window_slots};
 use crate::weights::{LayerWeights, Model, ModelId};
 
 /// Buffers for steps of up to a fixed number of tokens of one model. What grows with the context (scores, unpacked
@@ -149,20 +147,13 @@ impl Model {
         let n = c.hc_mult;
         // The largest compressor: tokens of a chunk and of pending windows, and the entries they can complete.
         let (mut token_floats, mut new_floats, mut entry_floats, mut ratios) = (0, 0, 0, Vec::new());
-        for layer in &c.layers {
-            let (ratio, overlap) = match layer.attention {
-                Attention::Window => continue,
-                Attention::Sparse { ratio } => (ratio, true),
-                Attention::Heavy { ratio } => (ratio, false),
-            };
-            let width = c.head_dim.max(if overlap { c.index_head_dim } else { 0 });
-            let token_width = if overlap { 2 * width } else { width };
-            token_floats = token_floats.max((pending_max(ratio, overlap) + t) * token_width);
-            new_floats = new_floats.max(t * token_width);
+        for list in &self.layout().lists {
+            token_floats = token_floats.max((list.pending_tokens_max() + t) * list.token_width);
+            new_floats = new_floats.max(t * list.token_width);
             // Every part of a step may complete an entry that its pending tokens began.
-            entry_floats = entry_floats.max(t * width);
-            if !ratios.contains(&ratio) {
-                ratios.push(ratio);
+            entry_floats = entry_floats.max(t * list.rows.format.width());
+            if !ratios.contains(&list.ratio) {
+                ratios.push(list.ratio);
             }
         }
         let q = c.num_attention_heads * c.head_dim;
@@ -194,7 +185,7 @@ impl Model {
                 latent: floats(t * c.q_lora_rank),
                 latent_quantised: quantised(t, c.q_lora_rank),
                 q: floats(t * q),
-                window_rows: floats((window_slots(c) + t) * c.head_dim),
+                window_rows: floats((self.layout().window_slots + t) * c.head_dim),
                 kv: floats(t * c.head_dim),
                 result: floats(t * q),
                 result_quantised: if numerics == Numerics::Fast {

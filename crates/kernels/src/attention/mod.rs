@@ -14,7 +14,7 @@ mod softmax;
 mod tiles;
 
 use crate::isa::{self, Isa};
-use crate::rows::RowStore;
+use crate::pages::PagedRows;
 use crate::scratch::Scratch;
 use crate::team::Team;
 
@@ -22,7 +22,7 @@ use crate::team::Team;
 #[derive(Clone, Copy)]
 pub struct Compressed<'a> {
     /// The entries.
-    pub rows: &'a RowStore,
+    pub rows: PagedRows<'a>,
     /// Tokens of a window.
     pub ratio: usize,
     /// For a sparse layer, each query's chosen entries, ascending, `[t, k]`; a query with fewer visible entries uses as

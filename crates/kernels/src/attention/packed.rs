@@ -14,7 +14,8 @@ use super::tiles::{Operands, add_products};
 use crate::formats::bf16;
 use crate::isa::{Isa, multiversion};
 use crate::lanes::LANES;
-use crate::rows::{RowFormat, RowStore};
+use crate::pages::PagedRows;
+use crate::rows::RowFormat;
 use crate::scratch::Scratch;
 use crate::team::{Disjoint, Team};
 
@@ -81,7 +82,7 @@ struct Rows<'a> {
 enum Source<'a> {
     Float(&'a [f32]),
     Packed {
-        store: &'a RowStore,
+        rows: PagedRows<'a>,
         chosen: Option<&'a [u32]>,
     },
 }
@@ -115,7 +116,7 @@ impl<'a> Kernel<'a> {
         let source = match &self.attention.compressed {
             None => Source::Float(&[]),
             Some(compressed) => Source::Packed {
-                store: compressed.rows,
+                rows: compressed.rows,
                 chosen: compressed.chosen(query, count),
             },
         };
@@ -143,16 +144,16 @@ impl<'a> Kernel<'a> {
             }
             match rows.source {
                 Source::Float(rows) => round_row(self.isa, &rows[i * width..][..width], keys),
-                Source::Packed { store, chosen } => {
+                Source::Packed { rows: packed, chosen } => {
                     let index = |i: usize| chosen.map_or(i, |chosen| chosen[i] as usize);
                     if i + ROWS_AHEAD < rows.span.count {
-                        store.prefetch(index(i + ROWS_AHEAD));
+                        packed.prefetch(index(i + ROWS_AHEAD));
                     }
-                    let RowFormat::Kv { nope, rope } = store.format() else {
-                        panic!("BF16 attention takes packed KV rows, not {:?}", store.format());
+                    let RowFormat::Kv { nope, rope } = packed.format() else {
+                        panic!("BF16 attention takes packed KV rows, not {:?}", packed.format());
                     };
                     assert_eq!(nope + rope, width, "width of compressed rows");
-                    unpack_row(self.isa, nope, rope, store.packed(index(i)), keys);
+                    unpack_row(self.isa, nope, rope, packed.packed(index(i)), keys);
                 }
             }
         }

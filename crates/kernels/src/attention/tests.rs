@@ -1,5 +1,6 @@
 use super::*;
 use crate::formats::bf16;
+use crate::pages::tests::Rows;
 use crate::quant::kv_round_trip;
 use crate::rows::RowFormat;
 
@@ -36,7 +37,7 @@ struct Case {
     q: Vec<f32>,
     window_rows: Vec<f32>,
     entries: Vec<f32>,
-    store: RowStore,
+    store: Rows,
     sinks: Vec<f32>,
     chosen: Vec<u32>,
 }
@@ -58,7 +59,8 @@ impl Case {
                 kv_round_trip(&mut Team::new(1), rows, width, nope);
             }
         }
-        let mut store = RowStore::new(format);
+        // One row in a page, as a heavy layer of a release has it, or eight.
+        let mut store = Rows::new(format, 1 + heads % 3 * 7);
         entries.chunks(width).for_each(|row| store.push(row));
         let chosen = (0..positions)
             .flat_map(|position| {
@@ -97,7 +99,7 @@ impl Case {
             window_start,
             window: self.window,
             compressed: Some(Compressed {
-                rows: &self.store,
+                rows: self.store.view(),
                 ratio: self.ratio,
                 chosen: self.k.map(|k| (&self.chosen[start * k..end * k], k)),
             }),

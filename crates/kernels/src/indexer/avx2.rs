@@ -24,16 +24,12 @@ pub(super) fn load(block: &mut KeyBlock, rows: &PackedKeys<'_>) {
         _mm256_set1_epi32(i32::from_le_bytes(rows.scale_order())),
         _mm256_broadcastsi128_si256(_mm_set_epi32(0x0C0C_0C0C, 0x0808_0808, 0x0404_0404, 0)),
     );
-    let ends = rows.as_ptr().wrapping_add(rows.stride() - 4);
     block.irregular = 0;
     for first in (0..KEYS).step_by(LANES) {
+        let ends = rows.from(first).wrapping_add(rows.stride() - 4);
         let exponents: [u32; LANES] = std::array::from_fn(|lane| {
             // SAFETY: the last four bytes of one of the rows.
-            unsafe {
-                ends.add((first + lane) * rows.stride())
-                    .cast::<u32>()
-                    .read_unaligned()
-            }
+            unsafe { ends.add(lane * rows.stride()).cast::<u32>().read_unaligned() }
         });
         // SAFETY: the array has eight words.
         let exponents = unsafe { _mm256_loadu_si256(exponents.as_ptr().cast()) };
@@ -88,7 +84,7 @@ pub(super) fn load(block: &mut KeyBlock, rows: &PackedKeys<'_>) {
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 fn transposed(rows: &PackedKeys<'_>, first: usize, group: usize) -> [__m256i; 4] {
-    let codes = rows.as_ptr().wrapping_add(first * rows.stride() + 16 * group);
+    let codes = rows.from(first).wrapping_add(16 * group);
     // Register i has keys i and i + 4.
     let mut keys = [_mm256_setzero_si256(); 4];
     for (i, keys) in keys.iter_mut().enumerate() {

@@ -24,17 +24,13 @@ pub(super) fn load(block: &mut KeyBlock, rows: &PackedKeys<'_>) {
         _mm512_set1_epi32(i32::from_le_bytes(rows.scale_order())),
         _mm512_broadcast_i32x4(_mm_set_epi32(0x0C0C_0C0C, 0x0808_0808, 0x0404_0404, 0)),
     );
-    let ends = rows.as_ptr().wrapping_add(rows.stride() - 4);
     block.irregular = 0;
     for part in 0..PARTS {
         let first = part * LANES;
+        let ends = rows.from(first).wrapping_add(rows.stride() - 4);
         let exponents: [u32; LANES] = std::array::from_fn(|lane| {
             // SAFETY: the last four bytes of one of the rows.
-            unsafe {
-                ends.add((first + lane) * rows.stride())
-                    .cast::<u32>()
-                    .read_unaligned()
-            }
+            unsafe { ends.add(lane * rows.stride()).cast::<u32>().read_unaligned() }
         });
         // SAFETY: the array has sixteen words.
         let exponents = unsafe { _mm512_loadu_si512(exponents.as_ptr().cast()) };
@@ -80,7 +76,7 @@ pub(super) fn load(block: &mut KeyBlock, rows: &PackedKeys<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[inline]
 fn transposed(rows: &PackedKeys<'_>, first: usize, group: usize) -> [__m512i; 4] {
-    let codes = rows.as_ptr().wrapping_add(first * rows.stride() + 16 * group);
+    let codes = rows.from(first).wrapping_add(16 * group);
     // Register i has keys i, i + 4, i + 8 and i + 12.
     let mut keys = [_mm512_setzero_si512(); 4];
     for (i, keys) in keys.iter_mut().enumerate() {

@@ -1,11 +1,19 @@
 //! Keys as integers.
 
-use super::codes::{Kernel, MAX_EXPONENT, MAX_WORDS, MIN_EXPONENT, OFFSET, have_integers, power};
+use super::codes::{Kernel, MAX_EXPONENT, MAX_WIDTH, MAX_WORDS, MIN_EXPONENT, OFFSET, have_integers, power};
 use crate::formats::e2m1::GROUP;
+use crate::matmul;
+use crate::pages::PagedRows;
 use crate::rows::RowFormat;
 
-/// Keys of a block. A block of [`crate::rows::RowStore`] holds a whole number of them.
+/// Keys of a block.
 pub(super) const KEYS: usize = 64;
+
+/// Keys of a block that lie one after the other in memory, at least.
+const PART: usize = 16;
+
+/// Bytes of the widest key that has an integer form.
+const MAX_BYTES: usize = MAX_WIDTH / 2 + MAX_WIDTH / GROUP;
 
 /// Largest distance of a key's group exponents.
 const MAX_SHIFT: u8 = 3;
@@ -35,17 +43,35 @@ impl KeyBlock {
         }
     }
 
-    /// Takes [`KEYS`] packed rows.
-    pub(super) fn load(&mut self, kernel: Kernel, bytes: &[u8], width: usize) {
-        let rows = PackedKeys::new(bytes, width);
+    /// Takes [`KEYS`] keys from `first` on, a multiple of them. Where there are fewer, the rest is any keys.
+    pub(super) fn load(&mut self, kernel: Kernel, keys: PagedRows<'_>, first: usize) {
+        let (width, bytes) = (keys.format().width(), keys.format().bytes());
+        if keys.rows_per_page().is_multiple_of(PART) {
+            let parts = std::array::from_fn(|part| {
+                let at = first + part * PART;
+                keys.run(if at < keys.len() { at } else { first })
+            });
+            self.load_parts(kernel, &PackedKeys::new(parts, width));
+        } else {
+            let mut copy = [0; KEYS * MAX_BYTES];
+            let seen = first..keys.len().min(first + KEYS);
+            for (index, row) in seen.zip(copy.chunks_exact_mut(bytes)) {
+                row.copy_from_slice(keys.packed(index));
+            }
+            let parts = std::array::from_fn(|part| &copy[part * PART * bytes..][..PART * bytes]);
+            self.load_parts(kernel, &PackedKeys::new(parts, width));
+        }
+    }
+
+    fn load_parts(&mut self, kernel: Kernel, rows: &PackedKeys<'_>) {
         match kernel {
             // SAFETY: `Kernel::of` found AVX-512 with VNNI.
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => unsafe { super::avx512::load(self, &rows) },
+            Kernel::Avx512 => unsafe { super::avx512::load(self, rows) },
             // SAFETY: `Kernel::of` found AVX2.
             #[cfg(target_arch = "x86_64")]
-            Kernel::AvxVnni | Kernel::Avx2 => unsafe { super::avx2::load(self, &rows) },
-            Kernel::Scalar => self.load_scalar(&rows),
+            Kernel::AvxVnni | Kernel::Avx2 => unsafe { super::avx2::load(self, rows) },
+            Kernel::Scalar => self.load_scalar(rows),
         }
     }
 
@@ -74,22 +100,37 @@ impl KeyBlock {
     }
 }
 
-/// [`KEYS`] packed rows, checked once.
+/// Asks for the [`KEYS`] keys from `first` on, a multiple of them, to be brought into the cache.
+pub(super) fn prefetch(keys: PagedRows<'_>, first: usize) {
+    let bytes = keys.format().bytes();
+    let (mut at, end) = (first, keys.len().min(first + KEYS));
+    while at < end {
+        let run = keys.run(at);
+        let rows = (run.len() / bytes).min(end - at);
+        matmul::prefetch(&run[..rows * bytes]);
+        at += rows;
+    }
+}
+
+/// [`KEYS`] packed rows in [`PART`]s, checked once.
 pub(super) struct PackedKeys<'a> {
-    bytes: &'a [u8],
+    parts: [&'a [u8]; KEYS / PART],
     width: usize,
 }
 
 impl<'a> PackedKeys<'a> {
-    fn new(bytes: &'a [u8], width: usize) -> Self {
+    /// Each part is at least [`PART`] rows long.
+    fn new(parts: [&'a [u8]; KEYS / PART], width: usize) -> Self {
         let format = RowFormat::IndexKey { width };
-        assert!(have_integers(format) && bytes.len() >= KEYS * format.bytes());
-        Self { bytes, width }
+        assert!(have_integers(format));
+        let bytes = PART * format.bytes();
+        assert!(parts.iter().all(|part| part.len() >= bytes));
+        Self { parts, width }
     }
 
-    /// [`KEYS`] rows of [`Self::stride`] bytes.
-    pub(super) fn as_ptr(&self) -> *const u8 {
-        self.bytes.as_ptr()
+    /// Row `first`, and as many rows of [`Self::stride`] bytes as there are to the next multiple of [`PART`].
+    pub(super) fn from(&self, first: usize) -> *const u8 {
+        self.parts[first / PART][first % PART * self.stride()..].as_ptr()
     }
 
     /// Bytes of a row: [`Self::groups`] times sixteen of codes, and as many of scales as there are groups.
@@ -110,7 +151,7 @@ impl<'a> PackedKeys<'a> {
 
     /// A key's codes, and its groups' scale bytes.
     fn key(&self, key: usize) -> (&'a [u8], [u8; 4]) {
-        let row = &self.bytes[key * self.stride()..][..self.stride()];
+        let row = &self.parts[key / PART][key % PART * self.stride()..][..self.stride()];
         let last = &row[row.len() - 4..];
         (
             &row[..self.width / 2],

@@ -20,15 +20,15 @@ pub use select::select;
 
 use crate::attention::visible;
 use crate::isa::{self, Isa};
-use crate::matmul::prefetch;
-use crate::rows::{BLOCK_ROWS, RowFormat, RowStore};
+use crate::pages::PagedRows;
+use crate::rows::RowFormat;
 use crate::team::{Disjoint, Scratch, Team};
 use codes::Kernel;
 use keys::{KEYS, KeyBlock};
 use queries::IntegerQuery;
 
 /// Keys of one item of work.
-const KEYS_PER_ITEM: usize = BLOCK_ROWS;
+const KEYS_PER_ITEM: usize = 4 * KEYS;
 
 /// Queries of one item of work: they share the unpacking of the keys.
 const QUERIES_PER_ITEM: usize = 8;
@@ -58,7 +58,7 @@ pub struct Indexer<'a> {
     /// Entries a query keeps at most.
     pub top_k: usize,
     /// One key for each compressed entry.
-    pub keys: &'a RowStore,
+    pub keys: PagedRows<'a>,
 }
 
 /// Memory that an indexer reuses from call to call. It grows with the keys, to 8 MB of scores or eight queries'.
@@ -141,16 +141,6 @@ impl Indexer<'_> {
     /// Keys that a query may see.
     fn visible(&self, query: usize) -> usize {
         visible(self.start + query, self.ratio)
-    }
-
-    /// The packed rows of [`KEYS`] keys from `first` on, none beyond the last block. Those that are not there yet hold
-    /// anything.
-    fn packed_keys(&self, first: usize) -> &[u8] {
-        if first >= self.keys.len() {
-            return &[];
-        }
-        let bytes = self.keys.format().bytes();
-        &self.keys.block(first / BLOCK_ROWS)[first % BLOCK_ROWS * bytes..][..KEYS * bytes]
     }
 
     /// One query's heads and their weights.
@@ -284,7 +274,7 @@ impl Indexer<'_> {
         });
     }
 
-    /// Writes the scores of some queries and `visible` keys from `first_key` on, the first of a block of rows. Query
+    /// Writes the scores of some queries and `visible` keys from `first_key` on, a multiple of [`KEYS`]. Query
     /// `i` of `tile` is this indexer's query `start + i`, and has its integers in `prepared[i]` and its scores in
     /// `scores(i)`.
     fn score_packed<'s>(
@@ -303,11 +293,10 @@ impl Indexer<'_> {
         let [key] = scratch.floats([width]);
         let mut block = KeyBlock::new();
         for first in (0..visible).step_by(KEYS) {
-            let rows = self.packed_keys(first_key + first);
             if codes::have_integers(format) {
-                block.load(kernel, rows, width);
+                block.load(kernel, self.keys, first_key + first);
             }
-            prefetch(self.packed_keys(first_key + first + KEYS));
+            keys::prefetch(self.keys, first_key + first + KEYS);
             let in_sight = u64::MAX >> KEYS.saturating_sub(visible - first);
             for i in tile.clone() {
                 let Some(scores) = scores(i)[first..].first_chunk_mut() else {
@@ -322,7 +311,7 @@ impl Indexer<'_> {
                 while left != 0 {
                     let at = left.trailing_zeros() as usize;
                     left &= left - 1;
-                    format.unpack(isa, &rows[at * format.bytes()..][..format.bytes()], key);
+                    self.keys.read(isa, first_key + first + at, key);
                     scores[at] = general::score(isa, q, weights, key);
                 }
             }

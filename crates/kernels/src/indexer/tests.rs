@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::formats::e2m1;
+use crate::pages::tests::Rows;
 use crate::quant::hadamard_e2m1_round_trip;
 use crate::rows::RowFormat;
 
@@ -121,23 +122,23 @@ impl Case {
         }
     }
 
-    fn store(&self, format: RowFormat) -> RowStore {
-        let mut store = RowStore::new(format);
+    fn store(&self, format: RowFormat, rows_per_page: usize) -> Rows {
+        let mut store = Rows::new(format, rows_per_page);
         self.keys.chunks_exact(self.width).for_each(|key| store.push(key));
         store
     }
 
-    fn packed(&self) -> RowStore {
-        let store = self.store(RowFormat::IndexKey { width: self.width });
+    fn packed(&self, rows_per_page: usize) -> Rows {
+        let store = self.store(RowFormat::IndexKey { width: self.width }, rows_per_page);
         let mut back = vec![0.0; self.width];
         for (i, key) in self.keys.chunks_exact(self.width).enumerate() {
-            store.read(Isa::Scalar, i, &mut back);
+            store.view().read(Isa::Scalar, i, &mut back);
             assert_eq!(back, key, "the format holds the key");
         }
         store
     }
 
-    fn indexer<'a>(&'a self, keys: &'a RowStore, start: usize, ratio: usize, top_k: usize) -> Indexer<'a> {
+    fn indexer<'a>(&'a self, keys: &'a Rows, start: usize, ratio: usize, top_k: usize) -> Indexer<'a> {
         Indexer {
             q: &self.q,
             head_weights: &self.weights,
@@ -145,16 +146,17 @@ impl Case {
             start,
             ratio,
             top_k,
-            keys,
+            keys: keys.view(),
         }
     }
 
     /// Every query's score of every key, `[queries, keys]`.
-    fn scores(&self, isa: Isa, keys: &RowStore) -> Vec<f32> {
-        let (mut workspace, stride) = (Workspace::default(), keys.len().next_multiple_of(KEYS_PER_ITEM));
+    fn scores(&self, isa: Isa, keys: &Rows) -> Vec<f32> {
+        let len = keys.view().len();
+        let (mut workspace, stride) = (Workspace::default(), len.next_multiple_of(KEYS_PER_ITEM));
         let queries = self.weights.len() / self.heads;
         // All see all keys.
-        self.indexer(keys, keys.len() * queries - 1, queries, 1).score(
+        self.indexer(keys, len * queries - 1, queries, 1).score(
             isa,
             &mut Team::new(1),
             &mut workspace,
@@ -162,7 +164,7 @@ impl Case {
             stride,
         );
         let rows = workspace.scores.chunks(stride).take(queries);
-        rows.flat_map(|row| &row[..keys.len()]).copied().collect()
+        rows.flat_map(|row| &row[..len]).copied().collect()
     }
 
     fn exact_scores(&self) -> Vec<f32> {
@@ -193,11 +195,12 @@ fn scores_are_those_of_exact_dots_on_every_instruction_set() {
         let keys = [1, 63, 64, 65, 300][round % 5];
         let case = Case::new(&mut random, width, heads, 1 + round % 9, keys, spreads);
         let expected = bits(&case.exact_scores());
+        let rows_per_page = [32, 1, 8, 16, 300, 3, 48][round % 7];
         for isa in isa::available() {
             assert_eq!(
-                bits(&case.scores(isa, &case.packed())),
+                bits(&case.scores(isa, &case.packed(rows_per_page))),
                 expected,
-                "{width} {spreads:?} {isa:?}"
+                "{width} {spreads:?} {rows_per_page} {isa:?}"
             );
         }
     }
@@ -209,15 +212,15 @@ fn scores_are_those_of_exact_dots_on_every_instruction_set() {
 fn rows_of_a_model_take_the_integer_path_and_agree_with_float32() {
     let mut random = Random(2);
     let case = Case::model_like(&mut random, 128, 64, 2, 1024);
-    let store = case.packed();
+    let store = case.packed(32);
     for (q, weights) in case.q.chunks_exact(64 * 128).zip(case.weights.chunks_exact(64)) {
         assert!(IntegerQuery::default().set(isa::detected(), q, weights, 128));
     }
     let mut block = KeyBlock::new();
-    let irregular: u32 = (0..4)
-        .flat_map(|i| store.block(i).chunks_exact(KEYS * store.format().bytes()))
-        .map(|rows| {
-            block.load(Kernel::of(isa::detected()), rows, 128);
+    let irregular: u32 = (0..1024)
+        .step_by(KEYS)
+        .map(|first| {
+            block.load(Kernel::of(isa::detected()), store.view(), first);
             block.irregular.count_ones()
         })
         .sum();
@@ -225,7 +228,7 @@ fn rows_of_a_model_take_the_integer_path_and_agree_with_float32() {
 
     let scores = case.scores(isa::detected(), &store);
     assert_eq!(bits(&scores), bits(&case.exact_scores()));
-    let float = case.scores(isa::detected(), &case.store(RowFormat::F32 { width: 128 }));
+    let float = case.scores(isa::detected(), &case.store(RowFormat::F32 { width: 128 }, 32));
     let same = scores.iter().zip(&float).filter(|(a, b)| a == b).count();
     assert!(same > scores.len() * 99 / 100, "{same} of {}", scores.len());
 }
@@ -242,7 +245,7 @@ fn values_off_the_grid_and_extreme_scales_give_the_same_bits_everywhere() {
     for key in case.keys.chunks_exact_mut(64).skip(50).step_by(7) {
         key.iter_mut().for_each(|x| *x *= (-70f32).exp2());
     }
-    let store = case.packed();
+    let store = case.packed(32);
     let expected = bits(&case.scores(Isa::Scalar, &store));
     for isa in isa::available() {
         assert_eq!(bits(&case.scores(isa, &store)), expected, "{isa:?}");
@@ -274,14 +277,14 @@ fn every_kernel_gives_the_scalar_twins_bits() {
     for round in 0..40 {
         let width = [32, 64, 96, 128][round % 4];
         let case = Case::new(&mut random, width, 1 + round, 1, KEYS, [round % 15, round % 5]);
-        let store = case.packed();
+        let store = case.packed(32);
         let mut query = IntegerQuery::default();
         if !query.set(Isa::Scalar, &case.q, &case.weights, width) {
             continue;
         }
         let mut outcomes = kernels.iter().map(|&kernel| {
             let mut block = KeyBlock::new();
-            block.load(kernel, store.block(0), width);
+            block.load(kernel, store.view(), 0);
             let mut scores = [0.0; KEYS];
             query.score(kernel, &block, width, &mut scores);
             for key in (0..KEYS).filter(|key| block.irregular >> key & 1 == 1) {
@@ -303,7 +306,7 @@ fn choices_are_the_best_of_the_visible_and_do_not_depend_on_company() {
         let mut case = Case::new(&mut random, 32, heads, queries, 600, [2, 6]);
         // Some keys twice: ties.
         case.keys.copy_within(0..32 * 100, 32 * 200);
-        let store = case.store(format);
+        let store = case.store(format, 8);
         let mut expected = Vec::new();
         for query in 0..queries {
             let n = visible(start + query, ratio);
@@ -354,7 +357,7 @@ fn choices_from_long_rows_do_not_depend_on_threads() {
         .chunks(n)
         .flat_map(|scores| sorted_choice(scores, top_k))
         .collect();
-    let keys = RowStore::new(RowFormat::F32 { width: 1 });
+    let keys = Rows::new(RowFormat::F32 { width: 1 }, 1);
     let indexer = Indexer {
         q: &[],
         head_weights: &[],
@@ -362,7 +365,7 @@ fn choices_from_long_rows_do_not_depend_on_threads() {
         start: n * queries - 1,
         ratio: queries,
         top_k,
-        keys: &keys,
+        keys: keys.view(),
     };
     for threads in [1, 3, 4, 9] {
         let mut chosen = vec![0; queries * top_k];
@@ -446,7 +449,7 @@ fn trap_11_the_causal_bound_comes_before_the_selection() {
         (4, RowFormat::F32 { width: 4 }),
         (32, RowFormat::IndexKey { width: 32 }),
     ] {
-        let mut keys = RowStore::new(format);
+        let mut keys = Rows::new(format, 2);
         for s in 0..10 {
             let value = e2m1::VALUES[1 + s % 7] * if s < 7 { 1.0 } else { 16.0 };
             keys.push(&vec![value; width]);
@@ -458,7 +461,7 @@ fn trap_11_the_causal_bound_comes_before_the_selection() {
             start: 0,
             ratio,
             top_k,
-            keys: &keys,
+            keys: keys.view(),
         };
         for threads in [1, 2, 64] {
             let mut chosen = vec![u32::MAX; queries * top_k];
