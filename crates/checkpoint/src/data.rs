@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use fathom_kernels::mapping::MappedFile;
 
@@ -49,6 +50,33 @@ impl Data {
         if let Source::Mapped(file) = &self.source {
             file.release(self.range.clone());
         }
+    }
+}
+
+/// What a range of bytes is a part of.
+pub(crate) struct File<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Whether it is a file, and not part of the program.
+    pub(crate) mapped: bool,
+    pub(crate) modified: Option<SystemTime>,
+}
+
+impl Data {
+    pub(crate) fn file(&self) -> File<'_> {
+        let modified = match &self.source {
+            Source::Mapped(file) => file.modified(),
+            Source::Embedded(_) => None,
+        };
+        File {
+            bytes: self.source.bytes(),
+            mapped: matches!(self.source, Source::Mapped(_)),
+            modified,
+        }
+    }
+
+    /// Where in [`file`](Self::file) the range begins.
+    pub(crate) fn start(&self) -> usize {
+        self.range.start
     }
 }
 

@@ -15,6 +15,7 @@ mod data;
 mod dtype;
 mod error;
 mod header;
+mod identity;
 mod layout;
 mod parts;
 mod plan;

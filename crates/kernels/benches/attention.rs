@@ -2,14 +2,18 @@
 //! share of the BF16 peak.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss)]
 
+#[path = "common/list.rs"]
+mod list;
+
 use std::time::{Duration, Instant};
 
 use fathom_kernels::attention::{Arithmetic, Attention, Compressed, Workspace, visible};
 use fathom_kernels::machine::bf16_flops_per_s;
-use fathom_kernels::rows::{RowFormat, RowStore};
+use fathom_kernels::rows::RowFormat;
 use fathom_kernels::team::Team;
 
 use Queries::{Decode, Prefill};
+use list::List;
 
 const HEADS: usize = 64;
 const WIDTH: usize = 512;
@@ -84,12 +88,15 @@ impl Case {
             }
     }
 
-    fn run(&self, team: &mut Team, store: &mut RowStore, q: &[f32], window_rows: &[f32], peak: f64) {
+    fn run(&self, team: &mut Team, q: &[f32], window_rows: &[f32], peak: f64) {
         let queries = self.queries.count(team.threads());
         let end = self.start + queries;
         let entries = self.ratio.map_or(0, |ratio| visible(end - 1, ratio));
-        let mut seed = 1;
-        while store.len() < entries {
+        let (mut store, mut seed) = (
+            List::new(RowFormat::Kv { nope: 448, rope: 64 }, self.ratio.unwrap_or(1)),
+            1,
+        );
+        for _ in 0..entries {
             store.push(&noise(WIDTH, &mut seed));
         }
         let chosen: Vec<u32> = (0..queries)
@@ -105,7 +112,7 @@ impl Case {
             window_start: self.start + 1 - WINDOW,
             window: WINDOW,
             compressed: self.ratio.map(|ratio| Compressed {
-                rows: store,
+                rows: store.rows(),
                 ratio,
                 chosen: self.sparse.then_some((&chosen[..], CHOICES)),
             }),
@@ -149,7 +156,6 @@ fn main() {
         .unwrap_or(1);
     let q = noise(most * HEADS * WIDTH, &mut 2);
     let window_rows = noise((most + WINDOW) * WIDTH, &mut 3);
-    let mut store = RowStore::new(RowFormat::Kv { nope: 448, rope: 64 });
     let only = std::env::args().nth(1).filter(|arg| arg != "--bench");
     for threads in [1, all] {
         let mut team = Team::new(threads);
@@ -159,7 +165,7 @@ fn main() {
             .iter()
             .filter(|case| only.as_ref().is_none_or(|only| case.name.contains(&**only)))
         {
-            case.run(&mut team, &mut store, &q, &window_rows, peak);
+            case.run(&mut team, &q, &window_rows, peak);
         }
     }
 }

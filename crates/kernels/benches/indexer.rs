@@ -1,6 +1,9 @@
 //! `cargo bench -p fathom-kernels --bench indexer`: the indexer against the machine's int8 peak.
 #![allow(clippy::print_stdout)]
 
+#[path = "common/list.rs"]
+mod list;
+
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -8,8 +11,9 @@ use fathom_kernels::indexer::{Indexer, Workspace, select};
 use fathom_kernels::isa;
 use fathom_kernels::machine::int8_ops_per_s;
 use fathom_kernels::quant::hadamard_e2m1_round_trip;
-use fathom_kernels::rows::{RowFormat, RowStore};
+use fathom_kernels::rows::RowFormat;
 use fathom_kernels::team::{Scratch, Team};
+use list::List;
 
 const HEADS: usize = 64;
 const WIDTH: usize = 128;
@@ -32,7 +36,7 @@ const SHAPES: [(usize, usize); 6] = [
 fn main() {
     println!("instruction set: {}", isa::detected().name());
     let keys = keys(262_144);
-    let mut scores = noise(keys.len(), 3);
+    let mut scores = noise(keys.rows().len(), 3);
     let mut places = [0; TOP_K];
     let mut scratch = Scratch::default();
     for order in ["in no order", "ascending"] {
@@ -65,7 +69,7 @@ fn main() {
     }
 }
 
-fn measure(team: &mut Team, keys: &RowStore, queries: usize, seen: usize) {
+fn measure(team: &mut Team, keys: &List, queries: usize, seen: usize) {
     let mut q = noise(queries * HEADS * WIDTH, 1);
     hadamard_e2m1_round_trip(team, &mut q, WIDTH);
     let head_weights = noise(queries * HEADS, 2);
@@ -78,7 +82,7 @@ fn measure(team: &mut Team, keys: &RowStore, queries: usize, seen: usize) {
         start: seen * RATIO - queries,
         ratio: RATIO,
         top_k: TOP_K,
-        keys,
+        keys: keys.rows(),
     };
     let scored: usize = (0..queries)
         .map(|query| (indexer.start + query + 1) / RATIO)
@@ -100,7 +104,7 @@ fn measure(team: &mut Team, keys: &RowStore, queries: usize, seen: usize) {
         rate / 1e9,
         rate / peak * 100.0,
         // Keys are read once for every eight queries.
-        (queries.div_ceil(8) * seen * keys.format().bytes()) as f64 / time / 1e9
+        (queries.div_ceil(8) * seen * keys.rows().format().bytes()) as f64 / time / 1e9
     );
 }
 
@@ -114,10 +118,10 @@ fn fastest(mut pass: impl FnMut()) -> f64 {
     (0..PASSES).map(time).fold(f64::INFINITY, f64::min)
 }
 
-fn keys(n: usize) -> RowStore {
+fn keys(n: usize) -> List {
     let mut rows = noise(n * WIDTH, 4);
     hadamard_e2m1_round_trip(&mut Team::with_all_cores(), &mut rows, WIDTH);
-    let mut keys = RowStore::new(RowFormat::IndexKey { width: WIDTH });
+    let mut keys = List::new(RowFormat::IndexKey { width: WIDTH }, RATIO);
     rows.chunks_exact(WIDTH).for_each(|row| keys.push(row));
     keys
 }

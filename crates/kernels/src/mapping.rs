@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// A whole file, mapped read-only. Pages come from the page cache on first touch: opening a 160 GB checkpoint reads
 /// nothing, and two processes share one copy.
@@ -16,12 +17,14 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct MappedFile {
     map: memmap2::Mmap,
+    modified: Option<SystemTime>,
 }
 
 impl MappedFile {
     /// Maps `path`. An empty file is an empty slice.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
+        let modified = file.metadata()?.modified().ok();
         // SAFETY: the mapping is private to this value, read-only, and handed out as `&[u8]` that cannot outlive it.
         // Its bytes are only ever interpreted as integers and floats for which every bit pattern is valid, so a
         // foreign writer could change results but not break memory safety; shortening the file is excluded above.
@@ -31,7 +34,12 @@ impl MappedFile {
         // 8 % faster). What is in the page cache in small pieces already stays so. Advice: refused, it changes nothing.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
-        Ok(Self { map })
+        Ok(Self { map, modified })
+    }
+
+    /// When the file was last modified before it was mapped, where the system tells.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.modified
     }
 
     /// Gives the pages that lie wholly inside `range` back to the page cache: for who has read a part of a large file

@@ -231,6 +231,8 @@ pub(crate) fn least_common_multiple(a: usize, b: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use fathom_checkpoint::budget::{RowBytes, kv_bytes_per_token};
+
     use super::*;
 
     fn list(ratio: usize, overlap: bool) -> ListLayout {
@@ -259,6 +261,66 @@ mod tests {
         for (ratio, overlap) in [(4, true), (128, false), (1, true), (1, false)] {
             let most = pending(ratio, overlap, 0..1000).into_iter().max();
             assert_eq!(most, Some(list(ratio, overlap).pending_tokens_max()));
+        }
+    }
+
+    fn config(name: &str, edit: impl FnOnce(&mut serde_json::Value)) -> Config {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoint/tests/configs");
+        let text = std::fs::read(dir.join(name)).expect("configuration");
+        let mut json = serde_json::from_slice(&text).expect("configuration");
+        edit(&mut json);
+        Config::from_json(json.to_string().as_bytes()).expect("configuration")
+    }
+
+    /// Spec §7: what `plan` counts, and not a byte more.
+    #[test]
+    fn pages_of_the_releases_have_the_published_bytes_per_token() {
+        for (name, bytes_per_token, replay_tokens) in [
+            ("flash.json", 3514.25, 43 * 127),
+            ("pro.json", 5031.4375, 61 * 127),
+        ] {
+            let config = config(name, |_| {});
+            let layout = Layout::new(&config, Numerics::Reference).expect("layout");
+            assert_eq!(layout.page_tokens, 128);
+            let per_token = layout.page_bytes as f64 / layout.page_tokens as f64;
+            assert_eq!(per_token, bytes_per_token, "{name}");
+            assert_eq!(per_token, kv_bytes_per_token(&config, RowBytes::packed(&config)));
+            assert_eq!(layout.replay_tokens(), replay_tokens, "{name}");
+            let exact = Layout::new(&config, Numerics::Exact).expect("layout");
+            let floats = kv_bytes_per_token(&config, RowBytes::float32(&config));
+            assert_eq!(exact.page_bytes as f64, floats * 128.0);
+        }
+        let flash = Layout::new(&config("flash.json", |_| {}), Numerics::Reference).expect("layout");
+        assert_eq!(flash.page_bytes, 449_824);
+        // 127 rows of 43 layers; in 21 sparse layers 4 pending tokens, 2 · (512 + 128) keys and as many gates each.
+        assert_eq!(flash.live_bytes(1280), 43 * 127 * 584 + 21 * 4 * 2 * 1280 * 4);
+        assert_eq!(flash.live_bytes(0), 0);
+    }
+
+    #[test]
+    fn ratios_without_a_common_multiple_in_reach_are_refused() {
+        let edited = |ratios: &[usize]| {
+            config("tiny.json", |json| {
+                json["num_hidden_layers"] = ratios.len().into();
+                json["compress_ratios"] = ratios.into();
+            })
+        };
+        let layout = |ratios| Layout::new(&edited(ratios), Numerics::Reference);
+        for (ratios, tokens) in [
+            (&[0, 0][..], 128),
+            (&[0, 3], 129),
+            (&[4, 6], 132),
+            (&[1, 5], 130),
+            (&[200, 4], 200),
+        ] {
+            assert_eq!(layout(ratios).expect("layout").page_tokens, tokens, "{ratios:?}");
+        }
+        for ratios in [
+            &[4, 65_521, 65_519][..],
+            &[4, 65_521, 65_519, 65_497, 65_479, 65_449],
+        ] {
+            let error = layout(ratios).map(|_| ()).expect_err("too large");
+            assert!(matches!(error, LoadError::PageTooLarge { .. }));
         }
     }
 }

@@ -55,7 +55,23 @@ pub enum RestoreError {
     },
 }
 
+/// Raised with every change to the bytes of pages or live states, and to any bit that the arithmetic gives: states of
+/// before must not be continued.
+const STATE_VERSION: u32 = 1;
+
 impl State {
+    /// Lets `page` take the place of complete page `index`, whose bytes it has: for sharing it with others that have it.
+    /// Another page, or one that is not there, changes nothing.
+    pub fn share_page(&mut self, index: usize, page: Arc<[u8]>) {
+        let complete = self.pages().len();
+        if let Some(own) = self.pages[..complete].get_mut(index) {
+            debug_assert!(*own == page, "page {index} differs");
+            if own.len() == page.len() {
+                *own = page;
+            }
+        }
+    }
+
     /// Everything beside the complete pages, little endian, [`Model::live_bytes`] long. `None` if the state is not exact:
     /// while replaying, and after a failed step.
     ///
@@ -98,6 +114,17 @@ impl Model {
     /// Tokens that [`replay`](Self::replay) computes again at least, where there are as many.
     pub fn replay_tokens(&self) -> usize {
         self.layout().replay_tokens()
+    }
+
+    /// A hash that two models share only if their states can be exchanged: the
+    /// [checkpoint's](fathom_checkpoint::Checkpoint::identity), the numerics, and this program's version.
+    pub fn identity(&self) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new_derive_key("fathom model identity");
+        hash.update(&self.checkpoint().identity());
+        hash.update(self.numerics().name().as_bytes());
+        hash.update(&STATE_VERSION.to_le_bytes());
+        hash.update(env!("CARGO_PKG_VERSION").as_bytes());
+        hash.finalize().into()
     }
 
     /// The state after `len` tokens: `pages` are its complete ones, `len / page_tokens`, and `live` is the rest. They are
@@ -145,9 +172,17 @@ impl Model {
     pub fn replay(&self, pages: &[Arc<[u8]>]) -> Result<State, RestoreError> {
         let layout = self.layout();
         let known = pages.len().saturating_mul(layout.page_tokens);
+        let start = known.saturating_sub(layout.replay_tokens());
+        self.replay_from(start / layout.page_tokens * layout.page_tokens, pages)
+    }
+
+    /// A state at `start`, with nothing in windows and pending tokens but zeros, that knows the entries of `pages`.
+    fn replay_from(&self, start: usize, pages: &[Arc<[u8]>]) -> Result<State, RestoreError> {
+        let layout = self.layout();
+        let known = pages.len().saturating_mul(layout.page_tokens);
         let mut state = self.with_pages(known, pages)?;
         state.replayed = known;
-        state.len = known.saturating_sub(layout.replay_tokens()) / layout.page_tokens * layout.page_tokens;
+        state.len = start;
         for (list, pending) in layout.lists.iter().zip(&mut state.pending) {
             let floats = list.pending_tokens(state.len) * list.token_width;
             pending.keys.resize(floats, 0.0);
@@ -195,4 +230,86 @@ impl<'a> Bytes<'a> {
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     let words = bytes.as_chunks::<4>().0;
     words.iter().map(|&word| f32::from_le_bytes(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use fathom_checkpoint::Checkpoint;
+    use fathom_kernels::team::Team;
+
+    use super::*;
+    use crate::{Numerics, Want};
+
+    /// A fixture with another window.
+    fn model(name: &str, sliding_window: usize) -> Model {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures")
+            .join(name);
+        let copy = tempfile::tempdir().expect("temporary directory");
+        for entry in std::fs::read_dir(dir).expect("fixture") {
+            let entry = entry.expect("fixture");
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copy");
+        }
+        let path = copy.path().join("config.json");
+        let mut config: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).expect("config")).expect("config");
+        config["sliding_window"] = sliding_window.into();
+        std::fs::write(path, config.to_string()).expect("config");
+        let checkpoint = Checkpoint::open(copy.path()).expect("checkpoint");
+        Model::load(checkpoint, Numerics::Exact).expect("model")
+    }
+
+    fn append(model: &Model, state: &mut State, ids: &[u32], want: Want) -> Vec<f32> {
+        let mut workspace = model.new_workspace(ids.len());
+        let logits = model.forward(&mut Team::new(2), &mut workspace, state, ids, want);
+        logits.expect("forward").to_vec()
+    }
+
+    /// [`Layout::replay_tokens`] is enough from any start, and one fewer is not: the last layers that a window bounds,
+    /// and those that an overlapping compressor does.
+    #[test]
+    fn replay_tokens_are_as_many_as_it_takes() {
+        let cases = [
+            ("mini-bf16", 2),
+            ("mini-bf16", 4),
+            ("mini-bf16", 8),
+            ("mini-window", 9),
+            ("mini-sparse", 7),
+        ];
+        for (name, window) in cases {
+            let model = model(name, window);
+            let known = 2 * model.page_tokens();
+            let vocab = model.config().vocab_size as u32;
+            let ids: Vec<u32> = (0..known as u32 + 12).map(|i| (i * 7919 + 2) % vocab).collect();
+            let mut cold = model.new_state();
+            append(&model, &mut cold, &ids[..known], Want::Nothing);
+            let (pages, live) = (cold.pages().to_vec(), cold.live());
+            let expected = append(&model, &mut cold, &ids[known..], Want::All);
+            let replayed = |tokens: usize| {
+                let start = known - tokens;
+                let mut state = model.replay_from(start, &pages).expect("replay");
+                append(&model, &mut state, &ids[start..known], Want::Nothing);
+                let same_live = state.live() == live;
+                (
+                    same_live,
+                    append(&model, &mut state, &ids[known..], Want::All) == expected,
+                )
+            };
+            let enough = model.replay_tokens();
+            for tokens in [enough, enough + 1, enough + 2, enough + 3, enough + 37] {
+                assert_eq!(
+                    replayed(tokens),
+                    (true, true),
+                    "{name} {window}: {tokens} of {enough}"
+                );
+            }
+            // What then differs in the state need not show in the next few logits.
+            assert!(
+                !replayed(enough - 1).0,
+                "{name} {window}: one fewer than {enough}"
+            );
+        }
+    }
 }
