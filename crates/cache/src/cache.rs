@@ -83,7 +83,7 @@ impl Cache {
     /// The path of a sequence that begins with nothing.
     pub fn path(&self, isolation: &str) -> Path {
         let root = crate::root_key(&self.shared.shape.identity, isolation);
-        Path::new(root, None, 0, self.shared.shape.page_tokens)
+        Path::new(root, Vec::new(), self.shared.shape.page_tokens)
     }
 
     /// Stores a complete page: `ids` are its `page_tokens` ids, and it follows the path's pages. Returns the bytes to go on

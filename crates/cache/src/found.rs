@@ -116,7 +116,7 @@ impl Found {
         }
         let mut pages = gathered;
         pages.truncate(start.pages(page_tokens));
-        let node = shared.lock().node_at(&walk, pages.len());
+        let nodes = shared.lock().nodes_at(&walk, pages.len());
         if let Some(disk) = &shared.disk {
             let keys = shared.lock().keys_used(&walk, start);
             disk.used(&keys);
@@ -124,7 +124,7 @@ impl Found {
         Prefix {
             len: start.position(),
             known: start.position() + report.replayed,
-            path: Path::new(root, node, pages.len(), page_tokens),
+            path: Path::new(root, nodes, page_tokens),
             pages,
             live,
             report,

@@ -11,6 +11,8 @@ mod key;
 #[cfg(test)]
 mod model_test;
 mod options;
+#[cfg(test)]
+mod path_test;
 mod report;
 mod stats;
 mod tree;

@@ -11,40 +11,50 @@ use crate::{Key, Payload, Policy, page_key, snapshot_key};
 pub struct Path {
     root: Key,
     page_tokens: usize,
-    /// The last page that is in the tree, or one beyond it after a rewind. None: the root.
-    node: Option<Handle>,
-    /// Pages in the tree.
-    stored: usize,
+    /// The sequence's pages in the tree, from the first on. One may have left the tree since.
+    nodes: Vec<Handle>,
     /// Pages after them for which there was no room; they are tried again.
     waiting: Vec<(Box<[u32]>, Payload)>,
+    /// Pages after all these that can't be stored, because one before them is not in the tree and will not be; nothing
+    /// waits then.
+    lost: usize,
 }
 
 impl Path {
-    pub(crate) fn new(root: Key, node: Option<Handle>, pages: usize, page_tokens: usize) -> Path {
+    pub(crate) fn new(root: Key, nodes: Vec<Handle>, page_tokens: usize) -> Path {
         Path {
             root,
             page_tokens,
-            node,
-            stored: pages,
+            nodes,
             waiting: Vec::new(),
+            lost: 0,
         }
     }
 
     /// The sequence was cut to `tokens` tokens.
     pub fn rewind(&mut self, tokens: usize) {
-        let pages = tokens / self.page_tokens;
-        self.stored = self.stored.min(pages);
-        self.waiting.truncate(pages - self.stored);
+        let mut pages = tokens / self.page_tokens;
+        self.nodes.truncate(pages);
+        pages -= self.nodes.len();
+        self.waiting.truncate(pages);
+        pages -= self.waiting.len();
+        self.lost = self.lost.min(pages);
     }
 
-    /// Complete pages of the sequence that are in the tree.
+    /// Complete pages of the sequence that are in the tree, or were when they were stored.
     pub fn stored_pages(&self) -> usize {
-        self.stored
+        self.nodes.len()
     }
 
     /// Complete pages of the sequence.
     pub fn pages(&self) -> usize {
-        self.stored + self.waiting.len()
+        self.nodes.len() + self.waiting.len() + self.lost
+    }
+
+    /// Gives up what waits and one page more: nothing can be stored after it until it is rewound.
+    fn lose(&mut self) {
+        self.lost += self.waiting.len() + 1;
+        self.waiting = Vec::new();
     }
 }
 
@@ -57,8 +67,10 @@ impl Tree {
         bytes: Payload,
         records: &mut Vec<NewRecord>,
     ) -> Payload {
-        if ids.len() != self.shape.page_tokens || bytes.len() != self.shape.page_bytes {
+        let fits = ids.len() == self.shape.page_tokens && bytes.len() == self.shape.page_bytes;
+        if !fits || path.lost > 0 || self.is_gone(path) {
             self.stats.refused += 1;
+            path.lose();
             return bytes;
         }
         while let Some((ids, bytes)) = path.waiting.first().cloned() {
@@ -106,8 +118,7 @@ impl Tree {
             self.settle(Item::Page(child));
             (child, bytes.clone())
         };
-        path.node = Some(self.nodes.handle(n));
-        path.stored += 1;
+        path.nodes.push(self.nodes.handle(n));
         self.nodes[parent].hint = n;
         self.touch(Item::Page(n));
         records.extend(self.record(Item::Page(n)));
@@ -116,7 +127,9 @@ impl Tree {
 
     /// Whether the snapshot `tail` after the path is in RAM. If so, it was used just now.
     pub(crate) fn has_snapshot(&mut self, path: &Path, tail: &[u32]) -> bool {
-        let Some(node) = self.known(path) else {
+        // While pages wait or are lost, the path's end is not in the tree.
+        let at_its_end = path.pages() == path.nodes.len();
+        let Some(node) = self.known(path).filter(|_| at_its_end) else {
             return false;
         };
         let Ok(place) = self.snapshot_place(node, tail) else {
@@ -140,6 +153,10 @@ impl Tree {
         records: &mut Vec<NewRecord>,
     ) -> Option<Key> {
         if tail.len() >= self.shape.page_tokens || self.shape.policy == Policy::None {
+            self.stats.refused += 1;
+            return None;
+        }
+        if path.lost > 0 || self.is_gone(path) {
             self.stats.refused += 1;
             return None;
         }
@@ -200,19 +217,23 @@ impl Tree {
         fits
     }
 
-    /// The node at the end of a path, if it is still there.
+    /// The node of the last page in the tree, or the root, if it is still there.
     fn known(&self, path: &Path) -> Option<u32> {
-        match path.node {
-            _ if path.stored == 0 => self.roots.get(&path.root).copied(),
-            Some(node) if self.nodes.holds(node) => Some(self.page_above(node.index, path.stored)),
-            _ => None,
+        match path.nodes.last() {
+            None => self.roots.get(&path.root).copied(),
+            Some(node) => self.nodes.holds(*node).then_some(node.index),
         }
     }
 
     /// The same, making the root if need be.
     fn seek(&mut self, path: &Path) -> Option<u32> {
         self.known(path)
-            .or_else(|| (path.stored == 0).then(|| self.add_root(path.root)))
+            .or_else(|| path.nodes.is_empty().then(|| self.add_root(path.root)))
+    }
+
+    /// Whether the last page in the tree has left it.
+    fn is_gone(&self, path: &Path) -> bool {
+        !path.nodes.is_empty() && self.known(path).is_none()
     }
 
     pub(super) fn add_root(&mut self, key: Key) -> u32 {

@@ -31,10 +31,17 @@ impl Tree {
         pages
     }
 
-    /// The node after `pages` pages of a walk; None for a root.
-    pub(crate) fn node_at(&self, walk: &Walk, pages: usize) -> Option<Handle> {
-        let n = self.page_above(walk.end?.index, pages);
-        (pages > 0).then(|| self.nodes.handle(n))
+    /// The first `pages` pages of a walk.
+    pub(crate) fn nodes_at(&self, walk: &Walk, pages: usize) -> Vec<Handle> {
+        let Some(end) = walk.end else { return Vec::new() };
+        let last = Item::Page(self.page_above(end.index, pages));
+        let mut nodes = Vec::with_capacity(pages);
+        nodes.extend(self.upwards(last).filter_map(|item| match item {
+            Item::Page(n) => Some(self.nodes.handle(n)),
+            Item::Snapshot(_) => None,
+        }));
+        nodes.reverse();
+        nodes
     }
 
     /// A snapshot's bytes, or what to read; None if it is gone.
