@@ -163,7 +163,7 @@ impl Cache {
         }
     }
 
-    /// Snapshots and last pages, in no order.
+    /// Snapshots, last pages and pinned ones, in no order.
     pub fn list(&self) -> Vec<Entry> {
         self.shared.sync();
         self.shared.lock().list()
@@ -198,6 +198,11 @@ impl Cache {
             disk.flush();
         }
         self.shared.sync();
+    }
+
+    /// The disk tier, if there is one.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.shared.disk.as_ref()
     }
 
     /// Counts everything again; panics if the tree is not what it should be.

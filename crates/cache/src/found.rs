@@ -89,6 +89,7 @@ impl Found {
         // What is left of the walk after damage; `held` keeps all of it from eviction.
         let mut walk = held.walk.clone();
         let mut start = held.start;
+        let nodes = shared.lock().nodes_of(&walk);
         let mut gathered: Vec<Payload> = Vec::new();
         let live = loop {
             let live = match start {
@@ -103,8 +104,7 @@ impl Found {
                 }
                 Start::Nothing | Start::Replay { .. } => None,
             };
-            let wanted = start.pages(page_tokens);
-            if shared.pages(&walk, wanted, &mut gathered) {
+            if shared.pages(&nodes[..start.pages(page_tokens)], &mut gathered) {
                 break live;
             }
             walk.cut(gathered.len(), page_tokens);
@@ -116,15 +116,14 @@ impl Found {
         }
         let mut pages = gathered;
         pages.truncate(start.pages(page_tokens));
-        let nodes = shared.lock().nodes_at(&walk, pages.len());
         if let Some(disk) = &shared.disk {
-            let keys = shared.lock().keys_used(&walk, start);
+            let keys = shared.lock().keys_used(&nodes, start);
             disk.used(&keys);
         }
         Prefix {
             len: start.position(),
             known: start.position() + report.replayed,
-            path: Path::new(root, nodes, page_tokens),
+            path: Path::new(root, nodes[..pages.len()].to_vec(), page_tokens),
             pages,
             live,
             report,
@@ -149,11 +148,12 @@ impl Shared {
         Some(self.lock().promote_snapshot(handle, bytes))
     }
 
-    /// Adds pages to `gathered` until there are `wanted`. False if one cannot be read: then all before it are there.
-    fn pages(&self, walk: &Walk, wanted: usize, gathered: &mut Vec<Payload>) -> bool {
-        while gathered.len() < wanted {
-            let range = gathered.len()..wanted.min(gathered.len() + PAGES_PER_LOCK);
-            let mut some = self.lock().pages_at(walk, range);
+    /// Adds the pages at `nodes` that are not there yet to `gathered`. False if one cannot be read: then all before it are
+    /// there.
+    fn pages(&self, nodes: &[Handle], gathered: &mut Vec<Payload>) -> bool {
+        while gathered.len() < nodes.len() {
+            let to = nodes.len().min(gathered.len() + PAGES_PER_LOCK);
+            let mut some = self.lock().pages_at(&nodes[gathered.len()..to]);
             let missing = some.iter_mut().filter(|page| page.bytes.is_none());
             let mut read: Vec<(&mut PageAt, Payload)> = missing
                 .map(|page| (page, zeroed(self.shape.page_bytes)))

@@ -1,11 +1,11 @@
 //! What is in the tree, for people; and what they pin.
 
-use super::{Item, NONE, Tree};
+use super::{Item, NONE, Node, Tree};
 use crate::disk::Kind;
 use crate::stats::TreeStats;
 use crate::{Key, Report};
 
-/// A page that nothing follows, or a snapshot.
+/// A page that nothing follows or that is pinned, or a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its key.
@@ -27,13 +27,14 @@ pub struct Entry {
 }
 
 impl Tree {
-    /// Snapshots and last pages, in no order.
+    /// Snapshots, last pages and pinned ones, in no order.
     pub(crate) fn list(&self) -> Vec<Entry> {
-        let last_pages = self
+        let listed = |node: &Node| !node.is_root() && (node.children.is_empty() || node.copies.pinned);
+        let items = self
             .nodes
             .iter()
-            .filter(|(_, node)| !node.is_root() && node.children.is_empty());
-        let items = last_pages.map(|(n, _)| Item::Page(n));
+            .filter(|(_, node)| listed(node))
+            .map(|(n, _)| Item::Page(n));
         let items = items.chain(self.snapshots.iter().map(|(s, _)| Item::Snapshot(s)));
         items.map(|item| self.entry(item)).collect()
     }

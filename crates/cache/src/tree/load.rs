@@ -1,7 +1,5 @@
 //! Getting at the bytes of a walk.
 
-use std::ops::Range;
-
 use super::{Handle, Item, Start, Tree, Walk, room};
 use crate::{Key, Payload};
 
@@ -13,35 +11,28 @@ pub(crate) struct PageAt {
 }
 
 impl Tree {
-    /// Pages `range` of a walk.
-    pub(crate) fn pages_at(&self, walk: &Walk, range: Range<usize>) -> Vec<PageAt> {
+    /// The pages of a walk, first to last.
+    pub(crate) fn nodes_of(&self, walk: &Walk) -> Vec<Handle> {
         let Some(end) = walk.end else { return Vec::new() };
-        let mut pages = Vec::with_capacity(range.len());
-        let mut n = self.page_above(end.index, range.end);
-        for _ in range {
-            let copies = &self.nodes[n].copies;
-            pages.push(PageAt {
-                handle: self.nodes.handle(n),
-                key: copies.key,
-                bytes: copies.bytes.clone(),
-            });
-            n = self.nodes[n].parent;
-        }
-        pages.reverse();
-        pages
-    }
-
-    /// The first `pages` pages of a walk.
-    pub(crate) fn nodes_at(&self, walk: &Walk, pages: usize) -> Vec<Handle> {
-        let Some(end) = walk.end else { return Vec::new() };
-        let last = Item::Page(self.page_above(end.index, pages));
-        let mut nodes = Vec::with_capacity(pages);
-        nodes.extend(self.upwards(last).filter_map(|item| match item {
-            Item::Page(n) => Some(self.nodes.handle(n)),
-            Item::Snapshot(_) => None,
-        }));
+        let mut nodes: Vec<Handle> = self
+            .upwards(Item::Page(end.index))
+            .map(|item| self.nodes.handle(item.number()))
+            .collect();
         nodes.reverse();
         nodes
+    }
+
+    /// Pages by their nodes, which are held.
+    pub(crate) fn pages_at(&self, nodes: &[Handle]) -> Vec<PageAt> {
+        let page = |handle: &Handle| {
+            let copies = &self.nodes[handle.index].copies;
+            PageAt {
+                handle: *handle,
+                key: copies.key,
+                bytes: copies.bytes.clone(),
+            }
+        };
+        nodes.iter().map(page).collect()
     }
 
     /// A snapshot's bytes, or what to read; None if it is gone.
@@ -104,17 +95,15 @@ impl Tree {
     }
 
     /// Keys of what a start used, the first page last.
-    pub(crate) fn keys_used(&self, walk: &Walk, start: Start) -> Vec<Key> {
-        let mut keys = Vec::new();
-        if let Start::Snapshot { handle, .. } = start
-            && let Some(snapshot) = self.snapshots.get(handle)
-        {
-            keys.push(snapshot.copies.key);
-        }
-        if let Some(end) = walk.end {
-            let last = self.page_above(end.index, start.pages(self.shape.page_tokens));
-            keys.extend(self.upwards(Item::Page(last)).map(|item| self.copies(item).key));
-        }
-        keys
+    pub(crate) fn keys_used(&self, nodes: &[Handle], start: Start) -> Vec<Key> {
+        let snapshot = match start {
+            Start::Snapshot { handle, .. } => self.snapshots.get(handle).map(|snapshot| snapshot.copies.key),
+            Start::Nothing | Start::Replay { .. } => None,
+        };
+        let pages = &nodes[..start.pages(self.shape.page_tokens)];
+        snapshot
+            .into_iter()
+            .chain(pages.iter().rev().map(|page| self.nodes[page.index].copies.key))
+            .collect()
     }
 }

@@ -76,6 +76,14 @@ enum Item {
     Snapshot(u32),
 }
 
+impl Item {
+    fn number(self) -> u32 {
+        match self {
+            Item::Page(n) | Item::Snapshot(n) => n,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnDisk {
     No,
