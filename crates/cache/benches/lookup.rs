@@ -110,14 +110,14 @@ fn main() {
         tokens.extend(random.tokens(40));
         let start = thread_time();
         let found = cache.find("bench", &tokens, tokens.len() - 1);
-        let elapsed = (thread_time() - start).as_secs_f64() * 1e6;
+        let elapsed = thread_time().saturating_sub(start).as_secs_f64() * 1e6;
         assert_eq!(found.len(), whole);
         by_length[(whole / PAGE / 32).ilog2().min(4) as usize].push(elapsed);
 
         tokens[0] ^= 1 << 20;
         let start = thread_time();
         let found = cache.find("bench", &tokens, tokens.len() - 1);
-        missed.push((thread_time() - start).as_secs_f64() * 1e6);
+        missed.push(thread_time().saturating_sub(start).as_secs_f64() * 1e6);
         assert_eq!(found.len(), 0);
     }
     for (i, mut times) in by_length.into_iter().enumerate() {

@@ -169,7 +169,7 @@ fn wrong_sizes_are_refused() {
     assert!(!cache.keep_snapshot(&path, &[1, 2, 3, 4], || live("a", &[1, 2, 3, 4]), false));
     let stats = cache.stats().tree;
     assert_eq!(
-        (stats.refused, stats.pages, stats.snapshots, path.pages()),
+        (stats.refused, stats.pages, stats.snapshots, path.stored_pages()),
         (3, 0, 0, 0)
     );
 }
