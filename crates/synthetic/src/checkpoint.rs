@@ -5,6 +5,7 @@ mod tokenizer;
 mod weights;
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -65,6 +66,11 @@ impl Synthetic {
         static PARTS: OnceLock<EmbeddedParts> = OnceLock::new();
         let parts = PARTS.get_or_init(|| Self::tiny(TINY_SEED).embed());
         Checkpoint::from_embedded(*parts).expect("the preset is valid")
+    }
+
+    /// Ids of the made-up tokenizer that are text: the rest are control tokens.
+    pub fn text_ids(vocab_size: usize) -> Range<u32> {
+        tokenizer::text_ids(vocab_size)
     }
 
     /// Opens it where it lies in memory, which is then never freed: what a test process can afford a few times.

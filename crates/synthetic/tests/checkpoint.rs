@@ -4,6 +4,7 @@ use fathom_checkpoint::{Census, Checkpoint, Storage, announced_draft};
 use fathom_kernels::team::Team;
 use fathom_model::{Model, Numerics, Want};
 use fathom_prompt::Tokenizer;
+use fathom_synthetic::trace::Structure;
 use fathom_synthetic::{Random, Synthetic, TINY};
 
 /// Odd sizes, and a draft module.
@@ -70,9 +71,18 @@ fn the_tokenizer_is_accepted_and_round_trips_text() {
     }
     // Words are joined: shorter than one token a byte.
     assert_eq!(tokenizer.encode_plain(" abc").unwrap().len(), 2);
+    let text = Synthetic::text_ids(vocab_size);
     for id in 0..vocab_size as u32 {
         assert!(tokenizer.token_bytes(id).is_some(), "{id}");
+        assert_eq!(tokenizer.is_added(id), !text.contains(&id), "{id}");
     }
+    let structure = Structure::of(|spelling| tokenizer.special_id(spelling)).unwrap();
+    assert_eq!(
+        (structure.bos, structure.eos),
+        (tokenizer.bos_id(), tokenizer.eos_id())
+    );
+    assert!(!text.contains(&structure.user) && !text.contains(&structure.tool_call));
+    assert_eq!(Structure::of(|_| None), None);
 }
 
 /// Logits `[ids, vocab_size]` of a prompt.

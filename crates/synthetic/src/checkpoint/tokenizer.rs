@@ -1,5 +1,7 @@
 //! A byte-level BPE with V4's control tokens whose words are made of letters.
 
+use std::ops::Range;
+
 use serde_json::{Map, Value, json};
 
 pub(super) const BOS: &str = "<｜begin▁of▁sentence｜>";
@@ -34,6 +36,12 @@ const SPLITS: [&str; 3] = [
     "[一-龥\u{3040}-ゟ゠-ヿ]+",
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
 ];
+
+/// Ids that are text: bytes and words.
+pub(super) fn text_ids(vocab_size: usize) -> Range<u32> {
+    let first = FIRST.len() as u32;
+    first..(vocab_size.saturating_sub(LAST.len()) as u32).max(first)
+}
 
 /// `tokenizer.json` with exactly `vocab_size` tokens: three control tokens, the 256 bytes, words, and the other control
 /// tokens. `None` if there is no room for the bytes.

@@ -22,6 +22,21 @@ pub struct Structure {
     pub tool_call: u32,
 }
 
+impl Structure {
+    /// The ids that a V4 tokenizer has for them; `id_of` finds a control token by its spelling. `None` if one is missing.
+    pub fn of(id_of: impl Fn(&str) -> Option<u32>) -> Option<Self> {
+        Some(Self {
+            bos: id_of("<｜begin▁of▁sentence｜>")?,
+            eos: id_of("<｜end▁of▁sentence｜>")?,
+            user: id_of("<｜User｜>")?,
+            assistant: id_of("<｜Assistant｜>")?,
+            think_start: id_of("<think>")?,
+            think_end: id_of("</think>")?,
+            tool_call: id_of("｜DSML｜")?,
+        })
+    }
+}
+
 /// What a trace is made of. Lengths are in tokens; those within a range lean to its lower end (a quarter of the way up on
 /// average), as messages do.
 #[derive(Clone, Debug, PartialEq, Eq)]
