@@ -139,11 +139,12 @@ impl Tree {
 
     /// Evicts the item of the lowest rank from RAM.
     fn evict_one(&mut self) -> bool {
-        let free = |(_, item): &&(Order, Item)| {
-            let copies = self.copies(*item);
-            !copies.in_use() && copies.disk != OnDisk::Queued
-        };
-        let Some(&(order, item)) = self.room.ram.iter().find(free) else {
+        let Some(&(order, item)) = self
+            .room
+            .ram
+            .iter()
+            .find(|(_, item)| !self.copies(*item).in_use())
+        else {
             return self.forget_one();
         };
         self.room.clock = self.room.clock.max(order.0);
