@@ -8,12 +8,14 @@ mod cache;
 pub mod disk;
 mod found;
 mod key;
+mod le;
 #[cfg(test)]
 mod model_test;
 mod options;
 #[cfg(test)]
 mod path_test;
 mod report;
+pub mod saved;
 mod stats;
 mod tree;
 

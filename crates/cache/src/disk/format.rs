@@ -4,6 +4,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use super::Kind;
 use super::file::PositionedFile;
+use crate::le::{array, u32_at, u64_at};
 use crate::{Key, page_key, snapshot_key};
 
 /// The format that this build writes and reads.
@@ -415,18 +416,4 @@ fn cut(text: &str, max: usize) -> &str {
         end -= 1;
     }
     &text[..end]
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(array(&bytes[at..at + 4]))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(array(&bytes[at..at + 8]))
-}
-
-fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(&bytes[..N]);
-    array
 }
