@@ -12,6 +12,7 @@ pub(crate) struct Stored {
     pub(crate) kind: Kind,
     pub(crate) tokens: Vec<u32>,
     pub(crate) bytes: Option<Payload>,
+    pub(crate) on_disk: bool,
     pub(crate) pinned: bool,
 }
 
@@ -48,6 +49,7 @@ impl Tree {
                     },
                     tokens,
                     bytes: copies.bytes.clone(),
+                    on_disk: copies.disk == OnDisk::Stored,
                     pinned: copies.pinned,
                 }
             })
