@@ -4,13 +4,22 @@ mod output;
 
 use std::ops::ControlFlow;
 
-use fathom_prompt::{Conversation, Message, Opening, OutputParser, Piece, RenderError, StreamDecoder};
+use fathom_cache::Report;
+use fathom_prompt::{
+    Conversation, Message, Opening, OutputParser, Piece, RenderError, StreamDecoder, Tokenizer,
+};
 
+use crate::events::Producer;
 use crate::generation::{self, End, GenerateError, Generation};
 pub use crate::generation::{Prefill, Timings};
+use crate::run::{self, Run};
 use crate::sampling::{Params, TokenLogprob};
+use crate::scheduler::Sink;
 use crate::{Engine, Session};
 use output::Output;
+
+/// An answer being written.
+pub type Answering<'s> = Run<'s, Event, Answer>;
 
 /// How to answer.
 #[derive(Debug, Clone, Default)]
@@ -27,27 +36,27 @@ pub struct Options {
 }
 
 /// What happens while answering, in order.
-#[derive(Debug)]
-pub enum Event<'a> {
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
     /// Part of the prompt has been computed. Comes first with `done == 0`, and with `done == total` last.
     Prefill(Prefill),
     /// More reasoning.
-    Reasoning(Text<'a>),
+    Reasoning(Text),
     /// More of the answer.
-    Content(Text<'a>),
+    Content(Text),
     /// A tool call starts.
     ToolCallBegin {
         /// Its position among the calls, from 0.
         index: usize,
         /// The function's name.
-        name: &'a str,
+        name: String,
     },
     /// More of a call's arguments, the text of one JSON object.
     ToolCallArguments {
         /// The call's position.
         index: usize,
         /// A part of the JSON text.
-        json: &'a str,
+        json: String,
     },
     /// A tool call is complete.
     ToolCallEnd {
@@ -59,12 +68,12 @@ pub enum Event<'a> {
 }
 
 /// A piece of text and the tokens behind it.
-#[derive(Debug, Clone, Copy)]
-pub struct Text<'a> {
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Text {
     /// The text, never empty.
-    pub text: &'a str,
+    pub text: String,
     /// The tokens that came since the previous piece, if log-probabilities were asked for; markers are not among them.
-    pub logprobs: &'a [TokenLogprob],
+    pub logprobs: Vec<TokenLogprob>,
 }
 
 /// Why an answer ended.
@@ -78,7 +87,7 @@ pub enum FinishReason {
     Length,
     /// The model called tools and waits for the results.
     ToolCalls,
-    /// The callback broke off.
+    /// The listener broke off.
     Cancelled,
 }
 
@@ -99,7 +108,7 @@ impl FinishReason {
 pub struct Usage {
     /// In the prompt.
     pub prompt: usize,
-    /// Of these, not computed because the session's state held them already.
+    /// Of these, not computed because the session or the cache held what they lead to.
     pub cached: usize,
     /// Generated, reasoning, markers and end of text included.
     pub generated: usize,
@@ -116,6 +125,8 @@ pub struct Answer {
     pub finish_reason: FinishReason,
     /// Tokens used.
     pub usage: Usage,
+    /// What the cache held of the prompt, and why not more.
+    pub report: Report,
     /// Where the time went.
     pub timings: Timings,
     /// The generated tokens.
@@ -170,12 +181,13 @@ pub enum AnswerError {
     Generate(#[from] GenerateError),
 }
 
-/// Answers `conversation` in `session`, which may hold an earlier part of it.
+/// Answers `conversation` in `session`, which may hold an earlier part of it. Returns when the answer is there; `on_event`
+/// may break off.
 pub fn answer(
     session: &mut Session,
     conversation: &Conversation,
     options: &Options,
-    on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Answer, AnswerError> {
     let prompt = Prompt::of_conversation(session.engine(), conversation)?;
     Ok(respond(session, prompt, options, on_event)?)
@@ -186,10 +198,53 @@ pub fn complete(
     session: &mut Session,
     text: &str,
     options: &Options,
-    on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Answer, AnswerError> {
     let prompt = Prompt::of_text(session.engine(), text)?;
     Ok(respond(session, prompt, options, on_event)?)
+}
+
+/// Runs `prompt` in `session`, in step with `on_event`.
+pub fn respond(
+    session: &mut Session,
+    prompt: Prompt,
+    options: &Options,
+    on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+) -> Result<Answer, GenerateError> {
+    let mut run = start(session, prompt, options, 0)?;
+    let mut broken_off = false;
+    while let Some(event) = run.next_blocking() {
+        if !broken_off && on_event(event).is_break() {
+            broken_off = true;
+            run.cancel();
+        }
+    }
+    run.finish_blocking()
+}
+
+/// Starts to run `prompt` in `session`; events come up to `ahead` before they are asked for.
+pub fn start<'s>(
+    session: &'s mut Session,
+    prompt: Prompt,
+    options: &Options,
+    ahead: usize,
+) -> Result<Answering<'s>, GenerateError> {
+    let Prompt { ids, reader } = prompt;
+    let tokenizer = session.engine().tokenizer().clone();
+    let generation_options = generation::Options {
+        sampling: options.sampling,
+        tokens_max: options.max_tokens,
+        logprobs: options.logprobs,
+    };
+    session.generate_into(ids, &generation_options, ahead, |producer| AnswerSink {
+        eos: tokenizer.eos_id(),
+        think_end: tokenizer.special_id("</think>"),
+        tokenizer,
+        reader,
+        output: Output::new(&options.stop, producer),
+        logprobs: Vec::new(),
+        reasoning: 0,
+    })
 }
 
 /// A prompt, and how to read what the model makes of it. [`answer`] and [`complete`] are this and [`respond`]; use them
@@ -265,73 +320,91 @@ impl Reader {
     }
 }
 
-/// Runs `prompt` in `session` and reads the output.
-pub fn respond(
-    session: &mut Session,
-    prompt: Prompt,
-    options: &Options,
-    on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-) -> Result<Answer, GenerateError> {
-    let Prompt { ids, mut reader } = prompt;
-    let tokenizer = session.engine().tokenizer().clone();
-    let (eos, think_end) = (tokenizer.eos_id(), tokenizer.special_id("</think>"));
-    let mut output = Output::new(&options.stop, on_event);
-    let mut logprobs = Vec::new();
-    let mut reasoning = 0;
-    let generation_options = generation::Options {
-        sampling: options.sampling,
-        max_tokens: options.max_tokens,
-        logprobs: options.logprobs,
-    };
-    let generation = generation::generate(session, &ids, &generation_options, &mut |event| match event {
-        generation::Event::Prefill(prefill) => (output.on_event)(Event::Prefill(prefill)),
-        generation::Event::Token { token, logprob } => {
-            if let Some(logprob) = logprob {
-                if !tokenizer.is_added(token) {
-                    output.logprobs.push(logprob.clone());
-                }
-                logprobs.push(logprob);
-            }
-            let pieces = reader.push(token, eos);
-            reasoning += usize::from(reader.counts_as_reasoning(token, think_end, &pieces));
-            output.pass_all(&pieces)
-        }
-    })?;
-    let Generation {
-        tokens,
-        end,
-        cached,
-        computed,
-        timings,
-    } = generation;
-    if output.stopped_by.is_none() {
-        output.silent = end == End::Cancelled;
-        // What is still held back comes out whether or not anybody breaks off now.
-        let _: ControlFlow<()> = output.pass_all(&reader.finish());
-        let _: ControlFlow<()> = output.finish();
+/// Reads tokens into pieces, on the engine's thread: a stop string ends the generation at its token.
+struct AnswerSink {
+    tokenizer: Tokenizer,
+    eos: u32,
+    think_end: Option<u32>,
+    reader: Reader,
+    output: Output,
+    logprobs: Vec<TokenLogprob>,
+    /// Tokens of reasoning.
+    reasoning: usize,
+}
+
+type AnswerProducer = Producer<run::Message<Event, Answer>>;
+
+impl Sink for AnswerSink {
+    fn wanted(&self) -> bool {
+        self.output.producer.wanted()
     }
-    let Output {
-        parsed, stopped_by, ..
-    } = output;
-    let finish_reason = match (stopped_by, end) {
-        (Some(string), _) => FinishReason::StopString(string),
-        (None, End::Cancelled) => FinishReason::Cancelled,
-        (None, End::Length) => FinishReason::Length,
-        (None, End::EndOfText) if parsed.tool_calls.is_empty() => FinishReason::Stop,
-        (None, End::EndOfText) => FinishReason::ToolCalls,
-    };
-    let usage = Usage {
-        prompt: cached + computed,
-        cached,
-        generated: tokens.len(),
-        reasoning,
-    };
-    Ok(Answer {
-        parsed,
-        finish_reason,
-        usage,
-        timings,
-        tokens,
-        logprobs,
-    })
+
+    fn unheard(&self) -> bool {
+        self.output.producer.unheard()
+    }
+
+    fn progress(&mut self, prefill: Prefill) {
+        self.output.emit(Event::Prefill(prefill));
+    }
+
+    fn token(&mut self, token: u32, logprob: Option<TokenLogprob>) -> ControlFlow<()> {
+        if let Some(logprob) = logprob {
+            if !self.tokenizer.is_added(token) {
+                self.output.logprobs.push(logprob.clone());
+            }
+            self.logprobs.push(logprob);
+        }
+        let pieces = self.reader.push(token, self.eos);
+        let reasons = self.reader.counts_as_reasoning(token, self.think_end, &pieces);
+        self.reasoning += usize::from(reasons);
+        self.output.pass_all(&pieces)
+    }
+
+    fn finish(mut self: Box<Self>, result: Result<Generation, GenerateError>) {
+        let result = result.map(|generation| self.complete(generation));
+        self.output.producer.send(run::Message::Done(Box::new(result)));
+    }
+}
+
+impl AnswerSink {
+    fn complete(&mut self, generation: Generation) -> Answer {
+        let Generation {
+            tokens,
+            end,
+            cached,
+            computed,
+            report,
+            timings,
+        } = generation;
+        let output = &mut self.output;
+        if output.stopped_by.is_none() {
+            output.silent = end == End::Cancelled;
+            // What is still held back comes out, whatever ended the text.
+            let _: ControlFlow<()> = output.pass_all(&self.reader.finish());
+            output.finish();
+        }
+        let parsed = std::mem::take(&mut output.parsed);
+        let finish_reason = match (output.stopped_by.take(), end) {
+            (Some(string), _) => FinishReason::StopString(string),
+            (None, End::Cancelled) => FinishReason::Cancelled,
+            (None, End::Length) => FinishReason::Length,
+            (None, End::EndOfText) if parsed.tool_calls.is_empty() => FinishReason::Stop,
+            (None, End::EndOfText) => FinishReason::ToolCalls,
+        };
+        let usage = Usage {
+            prompt: cached + computed,
+            cached,
+            generated: tokens.len(),
+            reasoning: self.reasoning,
+        };
+        Answer {
+            parsed,
+            finish_reason,
+            usage,
+            report,
+            timings,
+            tokens,
+            logprobs: std::mem::take(&mut self.logprobs),
+        }
+    }
 }

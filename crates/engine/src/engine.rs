@@ -1,15 +1,20 @@
 //! A loaded model and what is needed to talk to it.
 
+use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use fathom_cache::disk::DiskOptions;
+use fathom_cache::{Cache, CacheOptions, Policy};
 use fathom_checkpoint::{Checkpoint, CheckpointError, Config};
 use fathom_kernels::team::Team;
 use fathom_model::{Model, Numerics};
 use fathom_prompt::{Renderer, Tokenizer, TokenizerError};
 
-use crate::Session;
-use crate::executor::Executor;
+use crate::core::Core;
 use crate::memory::{self, NotEnoughMemory};
+use crate::scheduler::Driver;
+use crate::{SchedulerStats, Scheduling, Session, StepRules};
 
 /// How to load a model.
 #[derive(Debug, Clone)]
@@ -23,6 +28,38 @@ pub struct EngineOptions {
     pub chunk_tokens: usize,
     /// Load even if the weights do not fit into free memory. The system then reads them from disk again and again.
     pub ignore_memory: bool,
+    /// What is kept of what sessions compute.
+    pub cache: CacheSettings,
+    /// How sessions share the machine.
+    pub scheduling: Scheduling,
+    /// No thread of its own: the engine moves only when [`Engine::step`] is called, and writes to disk only in
+    /// [`Engine::pump_cache`]. For simulations. Calls that wait would wait for ever.
+    pub by_hand: bool,
+}
+
+/// What is kept of what sessions compute, so that it is not computed again.
+#[derive(Debug, Clone)]
+pub struct CacheSettings {
+    /// Bytes of RAM for the states of running sessions and for what is kept of others; `None` for half of what is
+    /// available once the weights are in memory.
+    pub ram_bytes: Option<u64>,
+    /// Where to keep more of it, over restarts too.
+    pub disk: Option<DiskOptions>,
+    /// Where whole states are kept; between them, tokens are computed again. Results do not depend on it.
+    pub policy: Policy,
+}
+
+/// Tokens between two kept states within a long text.
+pub const SNAPSHOT_INTERVAL: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            ram_bytes: None,
+            disk: None,
+            policy: Policy::Periodic(SNAPSHOT_INTERVAL),
+        }
+    }
 }
 
 impl Default for EngineOptions {
@@ -32,19 +69,18 @@ impl Default for EngineOptions {
             threads: None,
             chunk_tokens: 512,
             ignore_memory: false,
+            cache: CacheSettings::default(),
+            scheduling: Scheduling::default(),
+            by_hand: false,
         }
     }
 }
 
 /// A loaded model with its tokenizer and prompt encoding: immutable, shared, [`Send`] and [`Sync`].
 pub struct Engine {
-    /// Boxed: workspaces recognise their model by its address.
-    model: Model,
-    renderer: Renderer,
-    executor: Executor,
+    core: Arc<Core>,
+    driver: Driver,
     threads: usize,
-    chunk_tokens: usize,
-    ignore_memory: bool,
 }
 
 /// Why a model could not be loaded.
@@ -71,6 +107,12 @@ pub enum LoadError {
     /// The model was refused.
     #[error(transparent)]
     Model(#[from] fathom_model::LoadError),
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] fathom_cache::OpenError),
+    /// No thread for the engine.
+    #[error("cannot start the engine's threads: {0}")]
+    Threads(#[source] io::Error),
 }
 
 impl Engine {
@@ -81,6 +123,7 @@ impl Engine {
         for (option, found) in [
             ("chunk_tokens", options.chunk_tokens),
             ("threads", options.threads.unwrap_or(1)),
+            ("running_max", options.scheduling.running_max),
         ] {
             if found == 0 {
                 return Err(LoadError::Option { option, found });
@@ -92,54 +135,104 @@ impl Engine {
         let vocab_size = checkpoint.config().vocab_size;
         let tokenizer = Tokenizer::from_json(&checkpoint.tokenizer_json()?, vocab_size)?;
         let renderer = Renderer::for_profile(checkpoint.profile(), tokenizer);
+        let ram_bytes = match options.cache.ram_bytes {
+            _ if options.ignore_memory => u64::MAX / 2,
+            Some(bytes) => bytes,
+            None => memory::for_states(&checkpoint),
+        };
         let model = Model::load(checkpoint, options.numerics)?;
-        let team = options.threads.map_or_else(Team::with_all_cores, Team::new);
-        let threads = team.threads();
-        let executor = Executor::new(&model, team, options.chunk_tokens);
-        let (chunk_tokens, ignore_memory) = (options.chunk_tokens, options.ignore_memory);
-        Ok(Arc::new(Self {
+        let cache = Cache::open(&CacheOptions {
+            identity: model.identity(),
+            page_tokens: model.page_tokens(),
+            page_bytes: model.page_bytes(),
+            replay_tokens: model.replay_tokens(),
+            policy: options.cache.policy,
+            ram_bytes: options.cache.ram_bytes.unwrap_or(ram_bytes),
+            disk: options.cache.disk.clone(),
+            background: !options.by_hand,
+        })?;
+        let core = Arc::new(Core {
             model,
             renderer,
-            executor,
+            cache,
+            policy: options.cache.policy,
+            chunk_tokens: options.chunk_tokens,
+            ram_bytes,
+        });
+        let team = options.threads.map_or_else(Team::with_all_cores, Team::new);
+        let threads = team.threads();
+        let rules = options.scheduling.clone();
+        let driver = if options.by_hand {
+            Driver::stepped(Arc::clone(&core), team, rules)
+        } else {
+            Driver::start(Arc::clone(&core), team, rules).map_err(LoadError::Threads)?
+        };
+        Ok(Arc::new(Self {
+            core,
+            driver,
             threads,
-            chunk_tokens,
-            ignore_memory,
         }))
     }
 
-    /// A new, empty timeline.
+    /// A new, empty timeline. It shares the cache with all others that have no isolation id.
     pub fn session(self: &Arc<Self>) -> Session {
-        Session::new(Arc::clone(self))
+        self.session_of("")
+    }
+
+    /// A new, empty timeline of a user: it finds in the cache what sessions with the same isolation id have computed, and
+    /// takes turns with other users.
+    pub fn session_of(self: &Arc<Self>, isolation: &str) -> Session {
+        Session::new(Arc::clone(self), isolation.into())
+    }
+
+    /// What the cache holds and has done.
+    pub fn cache(&self) -> &Cache {
+        &self.core.cache
+    }
+
+    /// What the scheduler does and has done.
+    pub fn stats(&self) -> SchedulerStats {
+        self.driver.stats()
+    }
+
+    /// Writes what is queued for the disk, in an engine that is driven by hand.
+    pub fn pump_cache(&self) {
+        self.core.cache.pump();
+    }
+
+    /// Does one piece of work in an engine that is driven by hand; `false` if there was none, or if a thread drives it.
+    pub fn step(&self, rules: StepRules) -> bool {
+        self.driver.step(rules).unwrap_or(false)
     }
 
     /// The model.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.core.model
     }
 
     /// The checkpoint the model was loaded from.
     pub fn checkpoint(&self) -> &Checkpoint {
-        self.model.checkpoint()
+        self.core.model.checkpoint()
     }
 
     /// The architecture.
     pub fn config(&self) -> &Config {
-        self.model.checkpoint().config()
+        self.core.model.checkpoint().config()
     }
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        self.renderer.tokenizer()
+        self.core.tokenizer()
     }
 
     /// The prompt encoding.
     pub fn renderer(&self) -> &Renderer {
-        &self.renderer
+        &self.core.renderer
     }
 
     /// Which arithmetic the model uses.
     pub fn numerics(&self) -> Numerics {
-        self.model.numerics()
+        self.core.model.numerics()
     }
 
     /// Threads that compute.
@@ -149,19 +242,24 @@ impl Engine {
 
     /// Most tokens one forward pass takes.
     pub fn chunk_tokens(&self) -> usize {
-        self.chunk_tokens
+        self.core.chunk_tokens
     }
 
     /// Longest timeline the model was made for, in tokens.
     pub fn context_max(&self) -> usize {
-        self.config().max_position_embeddings
+        self.core.context_max()
     }
 
-    pub(crate) fn executor(&self) -> &Executor {
-        &self.executor
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
     }
 
-    pub(crate) fn ignores_memory(&self) -> bool {
-        self.ignore_memory
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    /// Has the engine's thread look for what has changed.
+    pub(crate) fn wake(&self) {
+        self.driver.bell().ring();
     }
 }

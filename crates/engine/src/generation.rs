@@ -1,10 +1,18 @@
-//! From a prompt to sampled tokens.
+//! From a prompt to sampled tokens: what [`Session::generate`](crate::Session::generate) takes and gives.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::sampling::{Params, Sampler, SamplingError, TokenLogprob, token_logprob};
-use crate::{Progress, Session, SessionError};
+use fathom_cache::Report;
+
+use crate::SessionError;
+use crate::events::Producer;
+use crate::run::{Message, Run};
+use crate::sampling::{Params, SamplingError, TokenLogprob};
+use crate::scheduler::Sink;
+
+/// Tokens being generated.
+pub type Generating<'s> = Run<'s, Event, Generation>;
 
 /// How to generate.
 #[derive(Debug, Clone, Default)]
@@ -12,7 +20,7 @@ pub struct Options {
     /// How tokens are chosen.
     pub sampling: Params,
     /// Most tokens to generate, the one that ends the text included; `None` for as many as the context holds.
-    pub max_tokens: Option<usize>,
+    pub tokens_max: Option<usize>,
     /// Report log-probabilities, with this many of the most likely tokens.
     pub logprobs: Option<usize>,
 }
@@ -47,9 +55,9 @@ pub struct Prefill {
 pub enum End {
     /// The model ended the text.
     EndOfText,
-    /// `max_tokens`, or the context, is used up.
+    /// `tokens_max`, or the context, is used up.
     Length,
-    /// The callback broke off.
+    /// The listener broke off.
     Cancelled,
 }
 
@@ -64,6 +72,8 @@ pub struct Generation {
     pub cached: usize,
     /// Prompt tokens that were computed.
     pub computed: usize,
+    /// What the cache held of the prompt, and why not more.
+    pub report: Report,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -103,101 +113,31 @@ pub enum GenerateError {
     Session(#[from] SessionError),
 }
 
-/// Continues `prompt` until the model ends the text, the limit is reached or `on_event` breaks off.
-///
-/// Whatever prefix of the prompt the session has computed before is not computed again. Just before the last prompt token
-/// a snapshot is kept: it lets a next prompt that replaces this answer (another try, or a turn whose reasoning is
-/// dropped) start there. Afterwards the session holds the prompt and all generated tokens but the last.
-///
-/// The token at position `p` is chosen with the random number of (seed, `p`), so the text depends on the prompt, the
-/// parameters and the seed only.
-pub fn generate(
-    session: &mut Session,
-    prompt: &[u32],
-    options: &Options,
-    on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-) -> Result<Generation, GenerateError> {
-    let mut sampler = Sampler::new(options.sampling)?;
-    let context = session.engine().context_max();
-    if prompt.is_empty() {
-        return Err(GenerateError::EmptyPrompt);
-    }
-    if prompt.len() >= context {
-        return Err(GenerateError::PromptTooLong {
-            prompt: prompt.len(),
-            context,
-        });
-    }
-    let started = Instant::now();
-    let cached = session.align(prompt);
-    let mut generation = Generation {
-        tokens: Vec::new(),
-        end: End::Length,
-        cached,
-        computed: prompt.len() - cached,
-        timings: Timings::default(),
-    };
-    let prefilled = prefill(session, prompt, cached, on_event);
-    generation.timings.prefill = started.elapsed();
-    if prefilled?.is_break() {
-        generation.end = End::Cancelled;
-        generation.computed = session.len() - cached;
-        return Ok(generation);
-    }
-
-    let started = Instant::now();
-    let eos = session.engine().tokenizer().eos_id();
-    let limit = options
-        .max_tokens
-        .unwrap_or(usize::MAX)
-        .min(context - prompt.len());
-    while generation.tokens.len() < limit {
-        if let Some(&token) = generation.tokens.last() {
-            session.step(token)?;
-        }
-        let logits = session.logits().unwrap_or_default();
-        let token = sampler.sample(logits, session.len())?;
-        let logprob = options
-            .logprobs
-            .map(|top_count| token_logprob(logits, token, top_count));
-        generation.tokens.push(token);
-        let flow = on_event(Event::Token { token, logprob });
-        if token == eos {
-            generation.end = End::EndOfText;
-            break;
-        }
-        if flow.is_break() {
-            generation.end = End::Cancelled;
-            break;
-        }
-    }
-    generation.timings.decode = started.elapsed();
-    Ok(generation)
+/// Passes tokens on as they are.
+pub(crate) struct TokenSink {
+    pub(crate) producer: Producer<Message<Event, Generation>>,
 }
 
-/// Appends `prompt[cached..]`, with a snapshot before its last token.
-fn prefill(
-    session: &mut Session,
-    prompt: &[u32],
-    cached: usize,
-    on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, SessionError> {
-    let total = prompt.len() - cached;
-    let mut report = |done| on_event(Event::Prefill(Prefill { cached, done, total }));
-    if total == 0 {
-        return Ok(report(0));
+impl Sink for TokenSink {
+    fn wanted(&self) -> bool {
+        self.producer.wanted()
     }
-    // Whoever shows progress learns how long the work is before its first, perhaps slow, part.
-    if report(0).is_break() {
-        return Ok(ControlFlow::Break(()));
+
+    fn unheard(&self) -> bool {
+        self.producer.unheard()
     }
-    let before_last = prompt.len() - 1;
-    let flow = session.append(&prompt[cached..before_last], &mut |Progress { done, .. }| {
-        report(done)
-    })?;
-    if flow.is_break() {
-        return Ok(flow);
+
+    fn progress(&mut self, prefill: Prefill) {
+        self.producer.send(Message::Event(Event::Prefill(prefill)));
     }
-    session.keep_snapshot();
-    session.append(&prompt[before_last..], &mut |_| report(total))
+
+    fn token(&mut self, token: u32, logprob: Option<TokenLogprob>) -> ControlFlow<()> {
+        self.producer
+            .send(Message::Event(Event::Token { token, logprob }));
+        ControlFlow::Continue(())
+    }
+
+    fn finish(self: Box<Self>, result: Result<Generation, GenerateError>) {
+        self.producer.send(Message::Done(Box::new(result)));
+    }
 }

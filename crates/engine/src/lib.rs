@@ -22,19 +22,32 @@
 //! # }
 //! ```
 //!
-//! Several sessions may run at once, each on its own thread. They take turns: one step of decoding or one chunk of
-//! prefill at a time, first come, first served. What a session computes does not depend on the others.
+//! All sessions advance together: one thread runs the model, a token of every sequence that generates and a chunk of the
+//! prompts in each step ([`Scheduling`]). What they have computed lies in one cache, in RAM and on disk. Whatever the
+//! company and whatever came from the cache, a session's logits have the bits that it would compute cold and alone.
 //!
-//! This crate knows nothing of HTTP, terminals or files.
+//! Work is asked for on a thread or in a future: [`Session::generate`] and [`answer::start`] return a [`Run`], whose events
+//! are taken either way. No request has a thread of its own, and all queues are bounded.
+//!
+//! This crate knows nothing of HTTP or terminals.
 
 pub mod answer;
+mod boundaries;
+mod core;
 mod engine;
-mod executor;
+mod events;
 pub mod generation;
 pub mod memory;
+mod miss;
+mod run;
 pub mod sampling;
+mod scheduler;
 mod session;
 mod stop;
+mod timeline;
 
-pub use engine::{Engine, EngineOptions, LoadError};
-pub use session::{Progress, Session, SessionError};
+pub use engine::{CacheSettings, Engine, EngineOptions, LoadError, SNAPSHOT_INTERVAL};
+pub use miss::explain as explain_miss;
+pub use run::Run;
+pub use scheduler::{Busy, SchedulerStats, Scheduling, StepRules};
+pub use session::{Session, SessionError};

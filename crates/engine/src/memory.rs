@@ -10,11 +10,6 @@ use fathom_checkpoint::{Checkpoint, Config};
 use fathom_model::Numerics;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-use crate::Engine;
-
-/// States smaller than this are not worth a look at the system's counters.
-const SMALL_STATE_BYTES: u64 = 64 << 20;
-
 /// Something that does not fit into free memory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -72,16 +67,19 @@ pub fn check_weights(checkpoint: &Checkpoint) -> Result<(), NotEnoughMemory> {
     if checkpoint.directory().is_none() {
         return Ok(());
     }
-    let needed = checkpoint
-        .tensors()
-        .map(|(_, tensor)| tensor.data.len() as u64)
-        .sum();
     check(
-        needed,
+        weight_bytes(checkpoint),
         available(),
         || "the weights".to_owned(),
         "Choose a smaller model or a machine with more memory",
     )
+}
+
+fn weight_bytes(checkpoint: &Checkpoint) -> u64 {
+    checkpoint
+        .tensors()
+        .map(|(_, tensor)| tensor.data.len() as u64)
+        .sum()
 }
 
 /// Bytes that a session's state takes at `tokens` tokens.
@@ -93,21 +91,14 @@ pub fn state_bytes(config: &Config, numerics: Numerics, tokens: usize) -> u64 {
     KvBytes::at(config, rows, tokens as u64).total()
 }
 
-/// Checks that a session that holds `held` bytes now still fits when it is `tokens` tokens long.
-pub(crate) fn check_context(engine: &Engine, held: usize, tokens: usize) -> Result<(), NotEnoughMemory> {
-    // The live state, and the snapshot at the end of the prompt.
-    let needed = 2 * state_bytes(engine.config(), engine.numerics(), tokens);
-    let needed = needed.saturating_sub(held as u64);
-    if needed < SMALL_STATE_BYTES {
-        return Ok(());
-    }
-    let what = || format!("a context of {tokens} tokens");
-    check(
-        needed,
-        available(),
-        what,
-        "Shorten the prompt or free some memory",
-    )
+/// Least memory for states, however little is free: a small model's contexts fit into it.
+const STATES_BYTES_MIN: u64 = 256 << 20;
+
+/// Memory for states and what is kept of them: half of what is left beside the weights.
+pub(crate) fn for_states(checkpoint: &Checkpoint) -> u64 {
+    let weights = checkpoint.directory().map_or(0, |_| weight_bytes(checkpoint));
+    let left = available().map_or(0, |available| available.saturating_sub(weights));
+    (left / 2).max(STATES_BYTES_MIN)
 }
 
 fn check(

@@ -1,60 +1,60 @@
 //! One timeline: tokens, and the model's state after them.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use fathom_model::{ForwardError, State, Want};
+use fathom_model::ForwardError;
 
 use crate::Engine;
-use crate::memory::{self, NotEnoughMemory};
-
-/// Copies of earlier states a session keeps: the end of the current prompt and of the one before it.
-const SNAPSHOTS_MAX: usize = 2;
-
-/// How far an operation has come, in tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Tokens computed.
-    pub done: usize,
-    /// Tokens to compute.
-    pub total: usize,
-}
+use crate::events::channel;
+use crate::generation::{self, GenerateError, Generating, Prefill, TokenSink};
+use crate::memory::NotEnoughMemory;
+use crate::run::{Place, Run};
+use crate::sampling::Sampler;
+use crate::scheduler::{Busy, Cancel, Goal, Job, Sink};
+use crate::timeline::{Slot, Timeline};
 
 /// Why tokens could not be appended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// The state after these tokens would not fit into memory. The session is as before.
+    /// The state after these tokens would never fit into the memory that states may take. The session is as before.
     #[error(transparent)]
     Memory(#[from] NotEnoughMemory),
+    /// Too many requests are here already. The session is as before.
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// The model refused the tokens, and the session is as before; or the arithmetic failed, and the session has been
     /// emptied, for its state can no longer be trusted.
     #[error(transparent)]
     Forward(#[from] ForwardError),
+    /// A bug; the session has been emptied.
+    #[error("the computation failed because of a bug in Fathom; the engine goes on")]
+    Bug,
+    /// The engine was dropped.
+    #[error("the engine has ended")]
+    Ended,
 }
 
-/// One timeline of tokens. Cloning forks it: both copies go on independently from here.
-#[derive(Clone)]
+/// One timeline of tokens. [`fork`](Self::fork) it, and both go on independently from here; [`rewind`](Self::rewind) it,
+/// and it goes on from an earlier place.
+///
+/// What it has computed lies in the engine's cache as well, so a session is cheap to drop: another one with the same
+/// tokens finds it there.
 pub struct Session {
     engine: Arc<Engine>,
-    state: State,
-    tokens: Vec<u32>,
-    /// States after prefixes of `tokens`, shortest first.
-    snapshots: VecDeque<State>,
-    /// Logits after the last token; empty if they were not computed.
-    logits: Vec<f32>,
+    isolation: Arc<str>,
+    timeline: Timeline,
+    place: Place,
 }
 
 impl Session {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        let state = engine.model().new_state();
+    pub(crate) fn new(engine: Arc<Engine>, isolation: Arc<str>) -> Self {
         Self {
             engine,
-            state,
-            tokens: Vec::new(),
-            snapshots: VecDeque::new(),
-            logits: Vec::new(),
+            isolation,
+            timeline: Timeline::default(),
+            place: Place::Here,
         }
     }
 
@@ -65,90 +65,79 @@ impl Session {
 
     /// Tokens in the timeline.
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.timeline.tokens.len()
     }
 
     /// Whether nothing has been appended.
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.len() == 0
     }
 
     /// The tokens of the timeline.
     pub fn tokens(&self) -> &[u32] {
-        &self.tokens
+        &self.timeline.tokens
     }
 
-    /// Logits `[vocab_size]` of the next token; `None` before the first token.
+    /// Logits `[vocab_size]` of the next token, if they were computed: after an append, not after a rewind.
     pub fn logits(&self) -> Option<&[f32]> {
-        (!self.logits.is_empty()).then_some(self.logits.as_slice())
+        (!self.timeline.logits.is_empty()).then_some(self.timeline.logits.as_slice())
     }
 
-    /// Bytes the state and its snapshots hold.
+    /// Bytes of the stored rows of its state.
     pub fn kv_bytes(&self) -> usize {
-        self.state.kv_bytes() + self.snapshots.iter().map(State::kv_bytes).sum::<usize>()
+        self.timeline
+            .state
+            .as_ref()
+            .map_or(0, fathom_model::State::kv_bytes)
     }
 
-    /// How many tokens [`align`](Self::align) would keep.
+    /// How many tokens of `prompt` need not be computed: those of this session's state, or more if the cache has more.
     pub fn reusable(&self, prompt: &[u32]) -> usize {
-        self.best_start(prompt).0
+        let Timeline {
+            tokens,
+            state,
+            logits,
+        } = &self.timeline;
+        let known = prompt.len().saturating_sub(1);
+        let own = match state {
+            Some(_) if tokens == prompt && !logits.is_empty() => return prompt.len(),
+            Some(_) if prompt.starts_with(tokens) && tokens.len() <= known => tokens.len(),
+            _ => 0,
+        };
+        let found = self.engine.core().cache.find(&self.isolation, prompt, known);
+        own.max(found.len())
     }
 
-    /// Goes back to the longest state that is a prefix of `prompt`, and returns its length: the tokens that need not be
-    /// computed again. Append `prompt[kept..]` next; afterwards the session is in the very state (`==`) that a new one
-    /// would reach with `prompt`.
+    /// A session that goes on from here on its own. It shares what is stored.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        self.come_home();
+        Self {
+            engine: Arc::clone(&self.engine),
+            isolation: Arc::clone(&self.isolation),
+            timeline: self.timeline.clone(),
+            place: Place::Here,
+        }
+    }
+
+    /// Goes back to the first `len` tokens. What is needed of the state there is found in the cache or computed again when
+    /// tokens follow.
     ///
-    /// Candidates are the end of the timeline and the snapshots. At least one token is left to append, unless the
-    /// timeline is exactly `prompt` and its logits are known.
-    pub fn align(&mut self, prompt: &[u32]) -> usize {
-        let (kept, snapshot) = self.best_start(prompt);
-        if kept == self.tokens.len() && snapshot.is_none() {
-            return kept;
+    /// # Panics
+    /// When the timeline is shorter than `len`.
+    pub fn rewind(&mut self, len: usize) {
+        self.come_home();
+        assert!(len <= self.len(), "rewinding {} tokens to {len}", self.len());
+        if len < self.len() {
+            self.timeline.tokens.truncate(len);
+            self.timeline.state = None;
+            self.timeline.logits.clear();
         }
-        self.state = snapshot.map_or_else(
-            || self.engine.model().new_state(),
-            |index| self.snapshots[index].clone(),
-        );
-        self.snapshots.truncate(snapshot.map_or(0, |index| index + 1));
-        self.tokens.truncate(kept);
-        self.logits.clear();
-        kept
-    }
-
-    /// Length of the best state to start from, and which snapshot it is (`None`: the live state, or a new one if 0).
-    fn best_start(&self, prompt: &[u32]) -> (usize, Option<usize>) {
-        let common = self
-            .tokens
-            .iter()
-            .zip(prompt)
-            .take_while(|(ours, theirs)| ours == theirs)
-            .count();
-        let complete = common == prompt.len() && !self.logits.is_empty();
-        if common == self.tokens.len() && (common < prompt.len() || complete) {
-            return (common, None);
-        }
-        let limit = common.min(prompt.len().saturating_sub(1));
-        let index = self.snapshots.iter().rposition(|state| state.len() <= limit);
-        (index.map_or(0, |index| self.snapshots[index].len()), index)
-    }
-
-    /// Keeps a copy of the state here, for [`align`](Self::align) to come back to. The oldest copy goes when there are
-    /// too many.
-    pub fn keep_snapshot(&mut self) {
-        if self.is_empty() || self.snapshots.back().is_some_and(|last| last.len() == self.len()) {
-            return;
-        }
-        if self.snapshots.len() == SNAPSHOTS_MAX {
-            self.snapshots.pop_front();
-        }
-        self.snapshots.push_back(self.state.clone());
     }
 
     /// Empties the timeline.
     pub fn clear(&mut self) {
-        self.state = self.engine.model().new_state();
-        self.tokens.clear();
-        self.snapshots.clear();
-        self.logits.clear();
+        self.rewind(0);
     }
 
     /// Appends `tokens` in chunks and computes the logits after the last one.
@@ -158,72 +147,134 @@ impl Session {
     pub fn append(
         &mut self,
         tokens: &[u32],
-        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        progress: &mut dyn FnMut(Prefill) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, SessionError> {
-        self.check(tokens)?;
-        let engine = Arc::clone(&self.engine);
-        let total = tokens.len();
-        let mut done = 0;
-        for chunk in tokens.chunks(engine.chunk_tokens()) {
-            let last = done + chunk.len() == total;
-            let want = if last { Want::Last } else { Want::Nothing };
-            self.forward(&engine, chunk, want)?;
-            done += chunk.len();
-            if progress(Progress { done, total }).is_break() {
-                return Ok(ControlFlow::Break(()));
+        self.come_home();
+        if tokens.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let prompt = [self.tokens(), tokens].concat();
+        self.check(&prompt, 0)?;
+        let mut run = self.start(prompt, Goal::Logits, 0, |producer| TokenSink { producer })?;
+        let mut flow = ControlFlow::Continue(());
+        while let Some(event) = run.next_blocking() {
+            if let (generation::Event::Prefill(prefill), ControlFlow::Continue(())) = (event, flow) {
+                flow = progress(prefill);
+                if flow.is_break() {
+                    run.cancel();
+                }
             }
         }
-        Ok(ControlFlow::Continue(()))
+        match run.finish_blocking() {
+            Ok(_) => Ok(flow),
+            Err(GenerateError::Session(error)) => Err(error),
+            // Nothing is sampled.
+            Err(_) => Err(SessionError::Bug),
+        }
     }
 
     /// Appends one token and returns the logits after it.
     pub fn step(&mut self, token: u32) -> Result<&[f32], SessionError> {
         // Breaking off after the only token changes nothing.
         let _: ControlFlow<()> = self.append(&[token], &mut |_| ControlFlow::Continue(()))?;
-        Ok(&self.logits)
+        Ok(&self.timeline.logits)
     }
 
-    /// Runs one chunk, when it is this session's turn. The turn ends here, before anybody is told of the result.
-    fn forward(&mut self, engine: &Engine, chunk: &[u32], want: Want) -> Result<(), SessionError> {
-        self.logits.clear();
-        let parts = &mut *engine.executor().turn();
-        match engine.model().forward(
-            &mut parts.team,
-            &mut parts.workspace,
-            &mut self.state,
-            chunk,
-            want,
-        ) {
-            Ok(logits) => self.logits.extend_from_slice(logits),
-            Err(error) => {
-                // Some layers of the state may have changed and others not: start again.
-                self.clear();
-                return Err(error.into());
-            }
+    /// Continues `prompt`, whatever the session held before: what of it is still good is not computed again. The run's
+    /// events come up to `ahead` before they are asked for; with 0 nothing is computed before it is wanted.
+    ///
+    /// The token at position `p` is chosen with the random number of (seed, `p`), so the text depends on the prompt, the
+    /// parameters and the seed only. Afterwards the session holds the prompt and all generated tokens but the last.
+    pub fn generate(
+        &mut self,
+        prompt: &[u32],
+        options: &generation::Options,
+        ahead: usize,
+    ) -> Result<Generating<'_>, GenerateError> {
+        self.generate_into(prompt.to_vec(), options, ahead, |producer| TokenSink { producer })
+    }
+
+    /// As [`generate`](Self::generate), with the events going through `sink`.
+    pub(crate) fn generate_into<E, D, S: Sink + 'static>(
+        &mut self,
+        prompt: Vec<u32>,
+        options: &generation::Options,
+        ahead: usize,
+        sink: impl FnOnce(crate::events::Producer<crate::run::Message<E, D>>) -> S,
+    ) -> Result<Run<'_, E, D>, GenerateError> {
+        self.come_home();
+        let context = self.engine.context_max();
+        if prompt.is_empty() {
+            return Err(GenerateError::EmptyPrompt);
         }
-        self.tokens.extend_from_slice(chunk);
-        Ok(())
+        if prompt.len() >= context {
+            return Err(GenerateError::PromptTooLong {
+                prompt: prompt.len(),
+                context,
+            });
+        }
+        let room = context - prompt.len();
+        let tokens_max = options.tokens_max.map_or(room, |most| most.min(room));
+        let sampler = Sampler::new(options.sampling)?;
+        // Without a limit of its own, an answer may be as long as memory lets it.
+        self.check(&prompt, options.tokens_max.map_or(1, |_| tokens_max))?;
+        let goal = Goal::Generate {
+            sampler,
+            tokens_max,
+            logprobs: options.logprobs,
+        };
+        Ok(self.start(prompt, goal, ahead, sink)?)
     }
 
-    /// Refuses what the model would refuse half-way, so that an append is done completely or not begun.
-    fn check(&self, tokens: &[u32]) -> Result<(), SessionError> {
-        let (len, adding, max) = (self.len(), tokens.len(), self.engine.context_max());
-        if adding > max - len {
+    fn start<E, D, S: Sink + 'static>(
+        &mut self,
+        prompt: Vec<u32>,
+        goal: Goal,
+        ahead: usize,
+        sink: impl FnOnce(crate::events::Producer<crate::run::Message<E, D>>) -> S,
+    ) -> Result<Run<'_, E, D>, SessionError> {
+        let (producer, consumer) = channel(ahead, self.engine.driver().bell());
+        let (slot, cancel) = (Arc::<Slot>::default(), Cancel::default());
+        let job = Job {
+            isolation: Arc::clone(&self.isolation),
+            timeline: std::mem::take(&mut self.timeline),
+            prompt,
+            goal,
+            sink: Box::new(sink(producer)),
+            slot: Arc::clone(&slot),
+            cancel: cancel.clone(),
+        };
+        self.place = Place::Away(slot);
+        if let Err(busy) = self.engine.driver().submit(job) {
+            self.come_home();
+            return Err(busy.into());
+        }
+        Ok(Run::new(self, consumer, cancel))
+    }
+
+    /// Takes the timeline back, waiting for it if a run was dropped before its end.
+    pub(crate) fn come_home(&mut self) {
+        if let Place::Away(slot) = std::mem::replace(&mut self.place, Place::Here) {
+            self.timeline = slot.take();
+        }
+    }
+
+    /// Refuses what would be refused half-way, so that work is done completely or not begun.
+    fn check(&self, prompt: &[u32], generate: usize) -> Result<(), SessionError> {
+        let (len, max) = (self.len().min(prompt.len()), self.engine.context_max());
+        let adding = prompt.len() - len;
+        if prompt.len() > max {
             return Err(ForwardError::ContextFull { len, adding, max }.into());
         }
         let vocab_size = self.engine.config().vocab_size;
-        if let Some(index) = tokens.iter().position(|&token| token as usize >= vocab_size) {
-            let (token, position) = (tokens[index], len + index);
+        if let Some(position) = prompt.iter().position(|&token| token as usize >= vocab_size) {
             return Err(ForwardError::TokenOutOfRange {
-                token,
+                token: prompt[position],
                 position,
                 vocab_size,
             }
             .into());
         }
-        if adding > 1 && !self.engine.ignores_memory() {
-            memory::check_context(&self.engine, self.kv_bytes(), len + adding)?;
-        }
-        Ok(())
+        Ok(self.engine.core().check_memory(prompt.len() + generate)?)
     }
 }

@@ -1,5 +1,6 @@
 //! The `fathom` program: one subcommand per file in `commands`.
 
+mod cache_options;
 mod chat;
 mod commands;
 mod generation_config;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use fathom_checkpoint::{Checkpoint, EmbeddedParts, KvPacking, OpenOptions, ProfileName};
 use fathom_engine::sampling::Params;
-use fathom_engine::{Engine, EngineOptions};
+use fathom_engine::{CacheSettings, Engine, EngineOptions, Scheduling};
 use fathom_model::Numerics;
 
 use crate::generation_config::GenerationConfig;
@@ -79,8 +79,17 @@ pub(crate) struct OpenedModel {
 }
 
 impl ModelOptions {
-    /// Loads the model.
+    /// Loads the model, for one conversation at a time.
     pub(crate) fn load(&self) -> anyhow::Result<LoadedModel> {
+        self.load_with(|_| CacheSettings::default(), Scheduling::default())
+    }
+
+    /// Loads the model; `cache` is asked with its name.
+    pub(crate) fn load_with(
+        &self,
+        cache: impl FnOnce(&str) -> CacheSettings,
+        scheduling: Scheduling,
+    ) -> anyhow::Result<LoadedModel> {
         let OpenedModel {
             checkpoint,
             name,
@@ -92,6 +101,9 @@ impl ModelOptions {
             threads: self.threads.map(usize::from),
             chunk_tokens: self.chunk.into(),
             ignore_memory: self.ignore_memory,
+            cache: cache(&name),
+            scheduling,
+            by_hand: false,
         };
         let engine = Engine::load(checkpoint, &options).with_context(|| format!("cannot load {name}"))?;
         Ok(LoadedModel {

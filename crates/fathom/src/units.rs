@@ -20,6 +20,34 @@ pub(crate) fn bytes(number: u64) -> String {
     Bytes(number).to_string()
 }
 
+/// A number of bytes as people type it: `1000`, `512M`, `1.5G`, `32GiB`, in powers of 1,024.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text[digits.len()..].to_ascii_uppercase();
+    let power = match unit
+        .strip_suffix("IB")
+        .or(unit.strip_suffix('B'))
+        .unwrap_or(&unit)
+    {
+        "" => 0,
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        _ => return Err(format!("{unit} is no unit of bytes; expected K, M, G or T")),
+    };
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| "expected a number of bytes, such as 1000, 512M or 1.5G".to_owned())?;
+    let bytes = number * 1024_f64.powi(power);
+    // Above this an f64 is no longer an exact number of bytes.
+    if number.is_finite() && (0.0..9e15).contains(&bytes) {
+        Ok(bytes as u64)
+    } else {
+        Err("expected a number of bytes from 0 to 8192T".to_owned())
+    }
+}
+
 /// Two decimals and an SI prefix, ready for a unit: `13270000000.0` → `13.27 G`, `12.0` → `12.00 `.
 pub(crate) fn si(number: f64) -> String {
     let (scale, suffix) = match number {
@@ -40,6 +68,23 @@ pub(crate) fn parameters(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_as_people_type_them() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1000", 1000),
+            ("1k", 1024),
+            ("1.5G", 3 << 29),
+            ("32GiB", 32 << 30),
+            ("2MB", 2 << 20),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "G", "-1", "1X", "nan", "1e30", "9999999T"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn numbers_read_as_people_write_them() {

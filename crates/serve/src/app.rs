@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use fathom_engine::Engine;
 use fathom_engine::sampling::Params;
-use tokio::sync::Semaphore;
 
-use crate::worker::{Completed, Workers};
+use crate::worker::Completed;
 
 /// How to serve a model.
 #[derive(Clone)]
@@ -17,12 +16,6 @@ pub struct Options {
     pub aliases: Vec<String>,
     /// Sampling where a request does not say.
     pub sampling: Params,
-    /// Answers computed at the same time; they take turns.
-    pub parallel: usize,
-    /// Requests that may wait beyond those.
-    pub queue: usize,
-    /// Finished sessions kept so that a conversation that goes on need not be computed again.
-    pub sessions: usize,
     /// Largest request body in bytes.
     pub body_bytes_max: usize,
     /// Told about every finished answer.
@@ -36,9 +29,6 @@ impl Options {
             model: model.into(),
             aliases: Vec::new(),
             sampling: Params::default(),
-            parallel: 4,
-            queue: 16,
-            sessions: 8,
             body_bytes_max: 32 << 20,
             on_completed: Arc::new(|_| ()),
         }
@@ -49,23 +39,9 @@ impl Options {
 pub(crate) struct App {
     pub(crate) engine: Arc<Engine>,
     pub(crate) options: Options,
-    /// One permit for each request that may be here at once, waiting or running.
-    pub(crate) permits: Arc<Semaphore>,
-    pub(crate) workers: Workers,
 }
 
 impl App {
-    pub(crate) fn new(engine: Arc<Engine>, options: Options) -> std::io::Result<Self> {
-        let permits = Arc::new(Semaphore::new(options.parallel + options.queue));
-        let workers = Workers::start(&engine, &options)?;
-        Ok(Self {
-            engine,
-            options,
-            permits,
-            workers,
-        })
-    }
-
     /// Every name the model answers to.
     pub(crate) fn model_names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.options.model)

@@ -26,14 +26,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::request::ChatRequest;
-use crate::worker::Job;
+use crate::worker::{self, Job, Output};
 
-/// Pieces that may wait for a client to read them before the model pauses.
-const PIECES_AHEAD: usize = 256;
 /// A line goes out this often while nothing else does, so that nobody on the way takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
-type Output = mpsc::Receiver<Result<OutputChunk, ApiError>>;
 
 /// Answers one request. Errors found before the first token have a status of their own; later ones end the stream.
 pub(crate) async fn completions(
@@ -43,10 +39,6 @@ pub(crate) async fn completions(
 ) -> Result<Response, ApiError> {
     expect_json(&headers)?;
     let body = body.map_err(|rejection| too_large_or(&rejection, app.options.body_bytes_max))?;
-    let requests_max = app.options.parallel + app.options.queue;
-    let permit = Arc::clone(&app.permits)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::busy(requests_max))?;
 
     // Megabytes of text take a while to parse and encode.
     let shared = Arc::clone(&app);
@@ -57,17 +49,17 @@ pub(crate) async fn completions(
         converted,
         options,
         model,
+        isolation,
         ..
     } = request;
-    let (sender, output) = mpsc::channel(PIECES_AHEAD);
-    app.workers.submit(Job {
+    let job = Job {
         prompt,
         options,
         thinking: converted.conversation.thinking_mode,
         fingerprint: app.fingerprint(),
-        output: sender,
-        permit,
-    })?;
+        isolation,
+    };
+    let output = worker::start(app, job).await?;
     let id = format!("chatcmpl-{:016x}{:016x}", random(), random());
     let generator = ChatCompletionRequest::chunk_generator(&converted, id.clone(), model.clone());
     if converted.stream {

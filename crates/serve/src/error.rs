@@ -22,14 +22,6 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
     }
 
-    /// Too many requests are here already.
-    pub(crate) fn busy(requests_max: usize) -> Self {
-        let message = format!(
-            "The server is working on {requests_max} requests already, as many as it accepts. Try again when one is done."
-        );
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
-    }
-
     /// Something is wrong on this side.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
@@ -68,9 +60,11 @@ impl From<GenerateError> for ApiError {
     fn from(error: GenerateError) -> Self {
         let message = error.to_string();
         match error {
-            GenerateError::EmptyPrompt | GenerateError::PromptTooLong { .. } => Self::invalid(message),
-            GenerateError::Session(SessionError::Memory(_)) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message)
+            GenerateError::EmptyPrompt
+            | GenerateError::PromptTooLong { .. }
+            | GenerateError::Session(SessionError::Memory(_)) => Self::invalid(message),
+            GenerateError::Session(SessionError::Busy(_)) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
             }
             _ => Self::internal(message),
         }

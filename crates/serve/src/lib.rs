@@ -8,11 +8,12 @@
 //! error texts are those of the hosted API; where this server departs from it, [`request`] says so.
 //!
 //! ```text
-//! handler ── converts, renders the prompt ──> queue ──> worker thread ── session, answer ──> pieces ──> handler
+//! handler ── converts, renders the prompt ──> task ── session, answer ──> pieces ──> handler
 //! ```
 //!
-//! The asynchronous side only moves bytes. Inference runs on worker threads of its own; how many requests may be there
-//! at once is bounded, and one more is refused with 429. When a client goes away, its answer stops at the next token.
+//! Everything here is asynchronous and only moves bytes: the engine's thread computes, all requests together. How many may
+//! be there at once is bounded, and one more is refused with 429. When a client goes away, its answer ends within a step;
+//! when it reads slowly, the engine serves others.
 //!
 //! This crate knows nothing of tensors.
 
@@ -23,7 +24,6 @@ mod model_list;
 mod pieces;
 mod request;
 mod server;
-mod session_pool;
 mod worker;
 
 pub use app::Options;

@@ -21,7 +21,7 @@ pub(crate) struct Pieces {
 
 impl Pieces {
     /// The piece an event amounts to, if it shows at all.
-    pub(crate) fn of(&mut self, event: &Event<'_>) -> Option<OutputChunk> {
+    pub(crate) fn of(&mut self, event: Event) -> Option<OutputChunk> {
         Some(match event {
             Event::Prefill(prefill) => OutputChunk::Start {
                 system_fingerprint: Some(self.fingerprint.take()?),
@@ -31,19 +31,15 @@ impl Pieces {
                 },
             },
             Event::Reasoning(Text { text, logprobs }) => OutputChunk::Reasoning {
-                content: (*text).to_owned(),
-                logprobs: self.logprobs(logprobs),
+                content: text,
+                logprobs: self.logprobs(&logprobs),
             },
             Event::Content(Text { text, logprobs }) => OutputChunk::Content {
-                content: (*text).to_owned(),
-                logprobs: self.logprobs(logprobs),
+                content: text,
+                logprobs: self.logprobs(&logprobs),
             },
-            Event::ToolCallBegin { name, .. } => OutputChunk::ToolCallNamed {
-                tool_name: (*name).to_owned(),
-            },
-            Event::ToolCallArguments { json, .. } => OutputChunk::ToolCallArgumentsDelta {
-                arguments: (*json).to_owned(),
-            },
+            Event::ToolCallBegin { name, .. } => OutputChunk::ToolCallNamed { tool_name: name },
+            Event::ToolCallArguments { json, .. } => OutputChunk::ToolCallArgumentsDelta { arguments: json },
             Event::ToolCallEnd { .. } | Event::Tick => return None,
         })
     }

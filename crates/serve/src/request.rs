@@ -8,6 +8,7 @@
 //! | `temperature`, `top_p` while thinking | without effect | honoured, so that 0 is greedy and tests repeat |
 //! | both, when absent | 1 | what the checkpoint's `generation_config.json` says |
 //! | `max_completion_tokens` | not documented | the same as `max_tokens` |
+//! | `user_id`, `user` | separate cache and scheduling for each | the same |
 //! | `seed` | ignored | same seed, same text |
 //! | `reasoning_effort` | three levels | mapped to the levels the checkpoint was trained with |
 //! | `response_format` | enforced | described in the prompt; `regex` is refused |
@@ -38,12 +39,19 @@ pub(crate) struct ChatRequest {
     pub(crate) converted: ConversationRequest,
     /// The model's name as the client gave it.
     pub(crate) model: String,
+    /// Whose cached prefixes may be used; empty for those who do not say.
+    pub(crate) isolation: String,
 }
+
+/// Longest `user_id` in bytes, as on the hosted API.
+const USER_ID_BYTES_MAX: usize = 512;
 
 /// Fields the vendor's schema lacks, or does not keep as they are.
 #[derive(Deserialize)]
 struct Extra {
     max_completion_tokens: Option<u32>,
+    user_id: Option<String>,
+    user: Option<String>,
     /// As the client wrote them: the model was trained on schemas in their original key order.
     tools: Option<Vec<ToolDefinition>>,
 }
@@ -57,6 +65,14 @@ impl ChatRequest {
         let Json(extra) =
             Json::<Extra>::from_bytes(body).map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
         request.max_tokens = request.max_tokens.or(extra.max_completion_tokens);
+        let isolation = extra.user_id.or(extra.user).unwrap_or_default();
+        if isolation.len() > USER_ID_BYTES_MAX {
+            return Err(ApiError::invalid(format!(
+                "Invalid 'user_id': string too long. Expected a string with maximum length {USER_ID_BYTES_MAX}, but got \
+                 a string with length {} instead",
+                isolation.len()
+            )));
+        }
         let recommended = app.options.sampling;
         let sampling = Params {
             temperature: request.temperature.unwrap_or(recommended.temperature),
@@ -83,6 +99,7 @@ impl ChatRequest {
             options,
             converted,
             model,
+            isolation,
         })
     }
 }

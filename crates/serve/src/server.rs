@@ -38,9 +38,6 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
-    /// No threads for inference.
-    #[error("cannot start the worker threads: {0}")]
-    Threads(#[source] io::Error),
 }
 
 impl Server {
@@ -58,7 +55,7 @@ impl Server {
                 port,
                 source,
             })?;
-        let app = App::new(engine, options).map_err(BindError::Threads)?;
+        let app = App { engine, options };
         Ok(Self {
             listener,
             router: router(app),

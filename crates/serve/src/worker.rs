@@ -1,21 +1,25 @@
-//! The threads that compute answers.
+//! Computing an answer beside the connection that it goes to.
 
-use std::io;
-use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use deepseek_recipe::stream::OutputChunk;
-use fathom_engine::Engine;
-use fathom_engine::answer::{self, Event, Prompt, Timings, Usage, respond};
+use fathom_engine::answer::{self, Answer, Prompt, Timings, Usage};
+use fathom_engine::generation::GenerateError;
+use fathom_engine::{Engine, explain_miss};
 use fathom_prompt::Tokenizer;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::app::Options;
+use crate::app::App;
 use crate::error::ApiError;
 use crate::pieces::Pieces;
-use crate::session_pool::SessionPool;
+
+/// Events that the engine may be ahead of a client that reads slowly; then it serves others.
+const EVENTS_AHEAD: usize = 64;
+/// Pieces under way to the connection.
+const PIECES_AHEAD: usize = 16;
+
+/// Where the pieces of an answer come out.
+pub(crate) type Output = mpsc::Receiver<Result<OutputChunk, ApiError>>;
 
 /// One answer to compute.
 pub(crate) struct Job {
@@ -23,10 +27,8 @@ pub(crate) struct Job {
     pub(crate) options: answer::Options,
     pub(crate) thinking: bool,
     pub(crate) fingerprint: String,
-    /// Where the pieces go. The receiver goes away when the client does.
-    pub(crate) output: mpsc::Sender<Result<OutputChunk, ApiError>>,
-    /// Held until the answer is done.
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// Whose cached prefixes may be used, and whose turn it takes.
+    pub(crate) isolation: String,
 }
 
 /// A finished answer, for the log.
@@ -36,122 +38,95 @@ pub struct Completed {
     pub outcome: String,
     /// Tokens used.
     pub usage: Usage,
+    /// Why no more of the prompt came from the cache.
+    pub miss: String,
     /// Where the time went.
     pub timings: Timings,
 }
 
-/// Hands jobs to the worker threads. The threads end when this is dropped and the jobs are done.
-pub(crate) struct Workers {
-    jobs: Sender<Job>,
+/// Starts a job. When it is refused, that is known before anything is sent; afterwards pieces come until the answer ends,
+/// and dropping the output ends it within a step.
+pub(crate) async fn start(app: Arc<App>, job: Job) -> Result<Output, ApiError> {
+    let (pieces, output) = mpsc::channel(PIECES_AHEAD);
+    let (accepted, started) = oneshot::channel();
+    tokio::spawn(work(app, job, accepted, pieces));
+    match started.await {
+        Ok(Ok(())) => Ok(output),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(ApiError::internal("the answer failed before it began")),
+    }
 }
 
-impl Workers {
-    /// Starts `options.parallel` threads.
-    pub(crate) fn start(engine: &Arc<Engine>, options: &Options) -> io::Result<Self> {
-        // Unbounded, but the permits bound what can be in it.
-        let (jobs, receiver) = channel();
-        let receiver = Arc::new(Mutex::new(receiver));
-        let worker = Worker {
-            tokenizer: engine.tokenizer().clone(),
-            pool: Arc::new(SessionPool::new(Arc::clone(engine), options.sessions)),
-            on_completed: Arc::clone(&options.on_completed),
-        };
-        for index in 0..options.parallel {
-            let (worker, receiver) = (worker.clone(), Arc::clone(&receiver));
-            let builder = std::thread::Builder::new().name(format!("fathom-serve-{index}"));
-            builder.spawn(move || worker.work(&receiver))?;
+async fn work(
+    app: Arc<App>,
+    job: Job,
+    accepted: oneshot::Sender<Result<(), GenerateError>>,
+    output: mpsc::Sender<Result<OutputChunk, ApiError>>,
+) {
+    let Job {
+        prompt,
+        options,
+        thinking,
+        fingerprint,
+        isolation,
+    } = job;
+    let mut pieces = Pieces {
+        tokenizer: app.engine.tokenizer().clone(),
+        fingerprint: Some(fingerprint),
+        with_logprobs: options.logprobs.is_some(),
+        thinking,
+    };
+    let mut session = Engine::session_of(&app.engine, &isolation);
+    let mut run = match answer::start(&mut session, prompt, &options, EVENTS_AHEAD) {
+        Ok(run) => run,
+        Err(error) => {
+            // If the handler is gone, so is the client.
+            accepted.send(Err(error)).ok();
+            return;
         }
-        Ok(Self { jobs })
-    }
-
-    /// Queues a job.
-    pub(crate) fn submit(&self, job: Job) -> Result<(), ApiError> {
-        self.jobs
-            .send(job)
-            .map_err(|_| ApiError::internal("all worker threads have ended; restart the server"))
-    }
-}
-
-#[derive(Clone)]
-struct Worker {
-    tokenizer: Tokenizer,
-    pool: Arc<SessionPool>,
-    on_completed: Arc<dyn Fn(&Completed) + Send + Sync>,
-}
-
-impl Worker {
-    fn work(&self, jobs: &Mutex<Receiver<Job>>) {
-        loop {
-            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(job) = job else { return };
-            let output = job.output.clone();
-            // A bug met by one request must not cost the others their server.
-            if catch_unwind(AssertUnwindSafe(|| self.answer(job))).is_err() {
-                let error =
-                    ApiError::internal("the answer failed because of a bug in Fathom; the server goes on");
-                // If the client has gone as well there is nobody to tell.
-                output.blocking_send(Err(error)).ok();
+    };
+    accepted.send(Ok(())).ok();
+    loop {
+        let event = tokio::select! {
+            event = run.next() => event,
+            () = output.closed() => {
+                run.cancel();
+                break;
             }
+        };
+        let Some(event) = event else { break };
+        // Waits while the client reads more slowly than the model writes.
+        if let Some(piece) = pieces.of(event)
+            && output.send(Ok(piece)).await.is_err()
+        {
+            run.cancel();
+            break;
         }
     }
+    let answered = run.finish().await;
+    (app.options.on_completed)(&Completed::new(&answered, app.engine.tokenizer()));
+    let last = answered
+        .map(|answer| pieces.last(&answer))
+        .map_err(ApiError::from);
+    // If the client has gone there is nobody to tell.
+    output.send(last).await.ok();
+}
 
-    fn answer(&self, job: Job) {
-        let Job {
-            prompt,
-            options,
-            thinking,
-            fingerprint,
-            output,
-            permit,
-        } = job;
-        let mut session = self.pool.take(prompt.ids());
-        let mut pieces = Pieces {
-            tokenizer: self.tokenizer.clone(),
-            fingerprint: Some(fingerprint),
-            with_logprobs: options.logprobs.is_some(),
-            thinking,
-        };
-        let mut on_event = |event: Event<'_>| {
-            // Waits while the client reads more slowly than the model writes.
-            let gone = match pieces.of(&event) {
-                Some(piece) => output.blocking_send(Ok(piece)).is_err(),
-                None => output.is_closed(),
-            };
-            if gone {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        };
-        let answered = respond(&mut session, prompt, &options, &mut on_event);
-        self.pool.put(session);
-        drop(permit);
-        let (last, completed) = match answered {
-            Ok(answer) => {
-                let outcome = answer.finish_reason.as_str().to_owned();
-                (
-                    Ok(pieces.last(&answer)),
-                    Completed {
-                        outcome,
-                        usage: answer.usage,
-                        timings: answer.timings,
-                    },
-                )
-            }
-            Err(error) => {
-                let outcome = format!("failed: {error}");
-                (
-                    Err(error.into()),
-                    Completed {
-                        outcome,
-                        usage: Usage::default(),
-                        timings: Timings::default(),
-                    },
-                )
-            }
-        };
-        (self.on_completed)(&completed);
-        // If the client has gone there is nobody to tell.
-        output.blocking_send(last).ok();
+impl Completed {
+    fn new(answered: &Result<Answer, GenerateError>, tokenizer: &Tokenizer) -> Self {
+        match answered {
+            Ok(answer) => Self {
+                outcome: answer.finish_reason.as_str().to_owned(),
+                usage: answer.usage,
+                miss: explain_miss(&answer.report.miss, tokenizer),
+                timings: answer.timings,
+            },
+            Err(error) => Self {
+                outcome: format!("failed: {error}"),
+                usage: Usage::default(),
+                miss: String::new(),
+                timings: Timings::default(),
+            },
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::thread;
 
-use crate::support::{append, ask, engine, options};
+use crate::support::{append, ask, cold_session, engine, options};
 use fathom_engine::answer::{self, Event, FinishReason, Options, Prompt};
 use fathom_engine::generation::{GenerateError, Prefill};
 use fathom_engine::sampling::{Params, token_logprob};
@@ -22,7 +22,7 @@ fn a_seed_means_the_same_text_under_any_load() {
     let engine = engine(Numerics::Reference);
     let conversation = question(Thinking::High);
     let alone: Vec<_> = (0..4)
-        .map(|seed| ask(&mut engine.session(), &conversation, &options(seed)).tokens)
+        .map(|seed| ask(&mut cold_session(&engine), &conversation, &options(seed)).tokens)
         .collect();
     assert!(
         alone[1..].iter().any(|tokens| *tokens != alone[0]),
@@ -32,7 +32,7 @@ fn a_seed_means_the_same_text_under_any_load() {
         let start = |seed| {
             scope.spawn({
                 let (engine, conversation) = (&engine, &conversation);
-                move || ask(&mut engine.session(), conversation, &options(seed)).tokens
+                move || ask(&mut cold_session(engine), conversation, &options(seed)).tokens
             })
         };
         let handles: Vec<_> = (0..4).map(start).collect();
@@ -45,14 +45,14 @@ fn a_seed_means_the_same_text_under_any_load() {
 fn every_turn_equals_a_cold_one_and_computes_only_what_is_new() {
     let engine = engine(Numerics::Reference);
     for thinking in [Thinking::Off, Thinking::High] {
-        let mut session = engine.session();
+        let mut session = cold_session(&engine);
         let mut conversation = question(thinking);
         let mut previous_prompt = None;
         let mut previous_len = 0;
         for turn in 0..3 {
             let options = options(turn);
             let warm = ask(&mut session, &conversation, &options);
-            let cold = ask(&mut engine.session(), &conversation, &options);
+            let cold = ask(&mut cold_session(&engine), &conversation, &options);
             assert_eq!(warm.tokens, cold.tokens, "{thinking}, turn {turn}");
             assert_eq!(warm.parsed, cold.parsed);
             assert_eq!(cold.usage.cached, 0);
@@ -80,7 +80,7 @@ fn every_turn_equals_a_cold_one_and_computes_only_what_is_new() {
 #[test]
 fn another_try_computes_one_token() {
     let engine = engine(Numerics::Reference);
-    let mut session = engine.session();
+    let mut session = cold_session(&engine);
     let conversation = question(Thinking::Off);
     let first = ask(&mut session, &conversation, &options(1));
     assert_eq!(first.usage.cached, 0);
@@ -88,7 +88,7 @@ fn another_try_computes_one_token() {
     assert_eq!(second.usage.cached, second.usage.prompt - 1);
     assert_eq!(
         second.tokens,
-        ask(&mut engine.session(), &conversation, &options(2)).tokens
+        ask(&mut cold_session(&engine), &conversation, &options(2)).tokens
     );
 }
 
@@ -101,14 +101,14 @@ fn events_tell_the_whole_story_in_order() {
         .ids()
         .len();
     let (mut prefills, mut reasoning, mut content) = (Vec::new(), String::new(), String::new());
-    let on_event = &mut |event: Event<'_>| {
+    let on_event = &mut |event: Event| {
         match event {
             Event::Prefill(prefill) => prefills.push(prefill),
             Event::Reasoning(piece) => {
                 assert!(content.is_empty(), "reasoning comes first");
-                reasoning.push_str(piece.text);
+                reasoning.push_str(&piece.text);
             }
-            Event::Content(piece) => content.push_str(piece.text),
+            Event::Content(piece) => content.push_str(&piece.text),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -117,7 +117,7 @@ fn events_tell_the_whole_story_in_order() {
         max_tokens: Some(60),
         ..options(3)
     };
-    let answer = answer::answer(&mut engine.session(), &conversation, &options, on_event).unwrap();
+    let answer = answer::answer(&mut cold_session(&engine), &conversation, &options, on_event).unwrap();
     assert_eq!(
         prefills.last(),
         Some(&Prefill {
@@ -146,9 +146,9 @@ fn events_tell_the_whole_story_in_order() {
 fn breaking_off_stops_at_once_and_the_session_goes_on() {
     let engine = engine(Numerics::Reference);
     let conversation = question(Thinking::Off);
-    let whole = ask(&mut engine.session(), &conversation, &options(4));
+    let whole = ask(&mut cold_session(&engine), &conversation, &options(4));
 
-    let mut session = engine.session();
+    let mut session = cold_session(&engine);
     let mut tokens = 0;
     let stopped = answer::answer(&mut session, &conversation, &options(4), &mut |event| {
         tokens += usize::from(!matches!(event, Event::Prefill(_)));
@@ -169,9 +169,9 @@ fn breaking_off_stops_at_once_and_the_session_goes_on() {
         thinking: Thinking::Off,
         ..Conversation::from_user("word ".repeat(100))
     };
-    let cold = ask(&mut engine.session(), &long, &options(4));
+    let cold = ask(&mut cold_session(&engine), &long, &options(4));
     for read in [0, 16] {
-        let mut session = engine.session();
+        let mut session = cold_session(&engine);
         let stopped = answer::answer(&mut session, &long, &options(4), &mut |event| match event {
             Event::Prefill(prefill) if prefill.done < read => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
@@ -190,13 +190,13 @@ fn breaking_off_stops_at_once_and_the_session_goes_on() {
 fn stop_strings_cut_the_content_and_nothing_of_them_is_shown() {
     let engine = engine(Numerics::Reference);
     let conversation = question(Thinking::Off);
-    let whole = ask(&mut engine.session(), &conversation, &options(5))
+    let whole = ask(&mut cold_session(&engine), &conversation, &options(5))
         .parsed
         .content;
     let stop: String = whole.chars().skip(4).take(3).collect();
     let expected = &whole[..whole.find(&stop).unwrap()];
     let stopped = ask(
-        &mut engine.session(),
+        &mut cold_session(&engine),
         &conversation,
         &Options {
             stop: vec![stop.clone()],
@@ -216,7 +216,9 @@ fn stop_strings_cut_the_content_and_nothing_of_them_is_shown() {
         ..options(5)
     };
     assert_eq!(
-        ask(&mut engine.session(), &conversation, &never).parsed.content,
+        ask(&mut cold_session(&engine), &conversation, &never)
+            .parsed
+            .content,
         whole
     );
 }
@@ -227,7 +229,7 @@ fn limits_end_the_answer() {
     let conversation = question(Thinking::Off);
     for limit in [0, 1, 5] {
         let answer = ask(
-            &mut engine.session(),
+            &mut cold_session(&engine),
             &conversation,
             &Options {
                 max_tokens: Some(limit),
@@ -249,9 +251,9 @@ fn logprobs_are_those_of_the_logits() {
         logprobs: Some(3),
         ..options(7)
     };
-    let answer = ask(&mut engine.session(), &conversation, &options);
+    let answer = ask(&mut cold_session(&engine), &conversation, &options);
     assert_eq!(answer.logprobs.len(), answer.tokens.len());
-    let mut replay = engine.session();
+    let mut replay = cold_session(&engine);
     append(
         &mut replay,
         Prompt::of_conversation(&engine, &conversation).unwrap().ids(),
@@ -270,9 +272,9 @@ fn plain_text_is_continued_without_markup() {
         max_tokens: Some(8),
         ..Options::default()
     };
-    let on_event = &mut |_: Event<'_>| ControlFlow::Continue(());
+    let on_event = &mut |_: Event| ControlFlow::Continue(());
     let answer = answer::complete(
-        &mut engine.session(),
+        &mut cold_session(&engine),
         "Once upon <think> a time",
         &options,
         on_event,
@@ -297,8 +299,8 @@ fn plain_text_is_continued_without_markup() {
 #[test]
 fn what_cannot_be_answered_is_refused_before_anything_runs() {
     let engine = engine(Numerics::Reference);
-    let mut session = engine.session();
-    let on_event = &mut |_: Event<'_>| panic!("nothing has happened");
+    let mut session = cold_session(&engine);
+    let on_event = &mut |_: Event| panic!("nothing has happened");
     let long = Conversation::from_user("word ".repeat(80_000));
     let error = answer::answer(&mut session, &long, &options(0), on_event).unwrap_err();
     assert!(

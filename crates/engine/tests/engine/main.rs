@@ -1,5 +1,6 @@
 //! The engine over the built-in model.
 
 mod answers;
+mod scheduling;
 mod sessions;
 mod support;

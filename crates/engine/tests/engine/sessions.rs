@@ -8,68 +8,50 @@ use fathom_engine::{EngineOptions, SessionError};
 use fathom_model::{ForwardError, Numerics};
 
 #[test]
-fn aligning_keeps_what_it_can_and_leads_to_the_cold_state() {
+fn rewinding_anywhere_leads_to_the_cold_state() {
     for numerics in Numerics::ALL {
         let engine = engine(numerics);
-        let held = tokens(&engine, 100, 1);
+        let held = tokens(&engine, 300, 1);
         let other = tokens(&engine, 100, 2);
-        // (tokens shared with the session, tokens of its own, what must be kept)
-        let prompts = [
-            (100, 30, 100),
-            (100, 1, 100),
-            (100, 0, 100),
-            // Snapshots lie at 40 and 70.
-            (99, 0, 70),
-            (80, 20, 70),
-            (71, 0, 70),
-            (70, 5, 70),
-            (70, 0, 40),
-            (41, 9, 40),
-            (40, 0, 0),
-            (12, 50, 0),
-            (0, 9, 0),
-        ];
-        for (shared, own, kept) in prompts {
+        for (kept, own) in [
+            (300, 30),
+            (299, 1),
+            (257, 20),
+            (256, 1),
+            (130, 3),
+            (128, 70),
+            (127, 1),
+            (40, 9),
+            (0, 9),
+        ] {
             let mut session = engine.session();
-            append(&mut session, &held[..40]);
-            session.keep_snapshot();
-            append(&mut session, &held[40..70]);
-            session.keep_snapshot();
-            append(&mut session, &held[70..]);
-            let prompt = [&held[..shared], &other[..own]].concat();
-            assert_eq!(session.reusable(&prompt), kept);
-            assert_eq!(session.align(&prompt), kept, "{shared} shared, {own} own");
-            append(&mut session, &prompt[kept..]);
+            append(&mut session, &held);
+            session.rewind(kept);
+            assert_eq!(session.tokens(), &held[..kept]);
+            assert_eq!(session.logits().is_some(), kept == 300);
+            append(&mut session, &other[..own]);
+            let prompt = [&held[..kept], &other[..own]].concat();
             assert_eq!(session.tokens(), prompt);
             assert_eq!(
                 bits(&session),
                 cold_logits(&engine, &prompt),
-                "{numerics}: {shared} shared, {own} own"
+                "{numerics}: {kept} kept, {own} own"
             );
         }
     }
 }
 
 #[test]
-fn a_snapshot_serves_many_times_and_the_oldest_goes_first() {
+fn another_session_finds_what_one_has_computed_unless_it_is_another_users() {
     let engine = engine(Numerics::Reference);
-    let held = tokens(&engine, 90, 3);
+    let held = tokens(&engine, 300, 3);
+    append(&mut engine.session(), &held);
+    let prompt = [&held[..290], &tokens(&engine, 9, 4)].concat();
     let mut session = engine.session();
-    for end in [20, 50, 80] {
-        let len = session.len();
-        append(&mut session, &held[len..end]);
-        session.keep_snapshot();
-        // A second one at the same place would only push out an older one.
-        session.keep_snapshot();
-    }
-    append(&mut session, &held[80..]);
-    assert_eq!(session.reusable(&held[..30]), 0, "the first of three is gone");
-    for seed in 4..8 {
-        let prompt = [&held[..50], &tokens(&engine, 3, seed)].concat();
-        assert_eq!(session.align(&prompt), 50);
-        append(&mut session, &prompt[50..]);
-        assert_eq!(bits(&session), cold_logits(&engine, &prompt));
-    }
+    assert!(session.reusable(&prompt) > 0);
+    append(&mut session, &prompt);
+    assert_eq!(bits(&session), cold_logits(&engine, &prompt));
+    assert_eq!(engine.session_of("somebody else").reusable(&prompt), 0);
 }
 
 #[test]
@@ -79,7 +61,7 @@ fn forks_go_on_independently() {
     let (left, right) = (tokens(&engine, 40, 6), tokens(&engine, 33, 7));
     let mut session = engine.session();
     append(&mut session, &trunk);
-    let mut fork = session.clone();
+    let mut fork = session.fork();
     assert_eq!(bits(&fork), bits(&session));
     for at in 0..33 {
         append(&mut session, &left[at..=at]);
@@ -155,10 +137,10 @@ fn an_interrupted_append_leaves_a_session_to_go_on_with() {
         }
     });
     assert_eq!(flow.unwrap(), ControlFlow::Break(()));
-    assert_eq!(seen, [(16, 100), (32, 100), (48, 100)]);
+    assert_eq!(seen, [(0, 100), (16, 100), (32, 100), (48, 100)]);
     assert_eq!(session.tokens(), &prompt[..48]);
     assert!(session.logits().is_none(), "they were not asked for");
-    assert_eq!(session.align(&prompt), 48);
+    assert_eq!(session.reusable(&prompt), 48);
     append(&mut session, &prompt[48..]);
     assert_eq!(bits(&session), cold_logits(&engine, &prompt));
 }
@@ -202,8 +184,7 @@ fn an_empty_session_holds_nothing() {
     let engine = engine(Numerics::Reference);
     let mut session = engine.session();
     assert!(session.is_empty() && session.logits().is_none());
-    session.keep_snapshot();
-    assert_eq!(session.align(&[5, 6]), 0);
+    assert_eq!(session.reusable(&[5, 6]), 0);
     append(&mut session, &[]);
     append(&mut session, &[5, 6]);
     assert!(session.kv_bytes() > 0);

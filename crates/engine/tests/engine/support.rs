@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fathom_checkpoint::Checkpoint;
 use fathom_engine::answer::{Answer, Event, Options};
@@ -43,9 +44,15 @@ pub(crate) fn append(session: &mut Session, tokens: &[u32]) {
     assert_eq!(flow, ControlFlow::Continue(()));
 }
 
-/// The bits of the logits after `tokens` in a new session.
+/// A session that finds nothing in the cache: its isolation id is nobody else's.
+pub(crate) fn cold_session(engine: &Arc<Engine>) -> Session {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    engine.session_of(&format!("cold {}", COUNT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// The bits of the logits after `tokens`, computed from nothing.
 pub(crate) fn cold_logits(engine: &Arc<Engine>, tokens: &[u32]) -> Vec<u32> {
-    let mut session = engine.session();
+    let mut session = cold_session(engine);
     append(&mut session, tokens);
     bits(&session)
 }
@@ -74,7 +81,7 @@ pub(crate) fn options(seed: u64) -> Options {
 
 /// Answers and ignores events.
 pub(crate) fn ask(session: &mut Session, conversation: &Conversation, options: &Options) -> Answer {
-    answer::answer(session, conversation, options, &mut |_: Event<'_>| {
+    answer::answer(session, conversation, options, &mut |_: Event| {
         ControlFlow::Continue(())
     })
     .unwrap()

@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use fathom_engine::Scheduling;
 use fathom_serve::{Completed, Options, Server};
 
+use crate::cache_options::CacheOptions;
 use crate::model_source::{LoadedModel, ModelOptions};
 use crate::output::print;
 use crate::terminal::figures::plural;
@@ -26,17 +29,21 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 8017, help_heading = "Server")]
     port: u16,
 
-    /// Answers computed at the same time; they take turns
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Server")]
+    /// Answers computed at the same time, all of them in every step
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Server")]
     parallel: u16,
 
     /// Requests that may wait beyond those; one more is refused with status 429
-    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Server")]
+    #[arg(long, value_name = "N", default_value_t = 256, help_heading = "Server")]
     queue: u16,
 
-    /// Conversations kept in memory, so that going on with one does not compute it again
-    #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Server")]
-    sessions: u16,
+    /// How long a step may take while answers are written: prompts read beside them get what fits, so that no answer waits
+    /// longer for its next token
+    #[arg(long, value_name = "MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Server")]
+    step_ms: u64,
+
+    #[command(flatten)]
+    cache: CacheOptions,
 
     #[command(flatten)]
     model: ModelOptions,
@@ -48,12 +55,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         engine,
         name,
         sampling,
-    } = args.model.load()?;
+    } = args
+        .model
+        .load_with(|name| args.cache.settings(name), args.scheduling())?;
     let options = Options {
         sampling,
-        parallel: args.parallel.into(),
-        queue: args.queue.into(),
-        sessions: args.sessions.into(),
         on_completed: Arc::new(log),
         ..Options::new(&name)
     };
@@ -79,17 +85,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+impl Args {
+    fn scheduling(&self) -> Scheduling {
+        Scheduling {
+            running_max: self.parallel.into(),
+            waiting_max: self.queue.into(),
+            step_max: Duration::from_millis(self.step_ms),
+        }
+    }
+}
+
 /// One line per answer, on standard error.
 fn log(completed: &Completed) {
     let Completed {
         outcome,
         usage,
+        miss,
         timings,
     } = completed;
     #[expect(clippy::print_stderr, reason = "this is the server's log")]
     {
         eprintln!(
-            "answered: {outcome}, prompt {} ({} cached), generated {}, {:.2} s + {:.2} s",
+            "answered: {outcome}, prompt {} ({} cached; {miss}), generated {}, {:.2} s + {:.2} s",
             usage.prompt,
             usage.cached,
             usage.generated,

@@ -39,10 +39,10 @@ impl<'a, 'p> AnswerText<'a, 'p> {
     }
 
     /// Writes what `event` adds.
-    pub(crate) fn show(&mut self, event: &Event<'_>) -> io::Result<()> {
+    pub(crate) fn show(&mut self, event: &Event) -> io::Result<()> {
         match event {
-            Event::Reasoning(piece) => self.text(Part::Reasoning, piece.text),
-            Event::Content(piece) => self.text(Part::Content, piece.text),
+            Event::Reasoning(piece) => self.text(Part::Reasoning, &piece.text),
+            Event::Content(piece) => self.text(Part::Content, &piece.text),
             Event::ToolCallBegin { name, .. } => {
                 self.end_part()?;
                 self.text(Part::ToolCall, &format!("tool call {name} "))
@@ -114,16 +114,22 @@ mod tests {
 
     use super::*;
 
-    fn reasoning(text: &str) -> Event<'_> {
-        Event::Reasoning(Text { text, logprobs: &[] })
+    fn reasoning(text: &str) -> Event {
+        Event::Reasoning(Text {
+            text: text.to_owned(),
+            ..Text::default()
+        })
     }
 
-    fn content(text: &str) -> Event<'_> {
-        Event::Content(Text { text, logprobs: &[] })
+    fn content(text: &str) -> Event {
+        Event::Content(Text {
+            text: text.to_owned(),
+            ..Text::default()
+        })
     }
 
     /// What is written to both streams, in pipes and on one terminal.
-    fn shown(terminal: bool, styled: bool, events: &[Event<'_>]) -> (String, String) {
+    fn shown(terminal: bool, styled: bool, events: &[Event]) -> (String, String) {
         let (mut answer, mut asides) = (Vec::new(), Vec::new());
         {
             let mut answer = Pane::new(&mut answer, terminal, styled);
@@ -170,8 +176,14 @@ mod tests {
 
     #[test]
     fn tool_calls_are_named_each_on_its_line() {
-        let begin = |index, name| Event::ToolCallBegin { index, name };
-        let arguments = |index, json| Event::ToolCallArguments { index, json };
+        let begin = |index, name: &str| Event::ToolCallBegin {
+            index,
+            name: name.to_owned(),
+        };
+        let arguments = |index, json: &str| Event::ToolCallArguments {
+            index,
+            json: json.to_owned(),
+        };
         let events = [
             content("Let me look."),
             begin(0, "weather"),

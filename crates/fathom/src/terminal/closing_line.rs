@@ -55,6 +55,7 @@ mod tests {
             parsed: fathom_prompt::Answer::default(),
             finish_reason,
             usage,
+            report: fathom_cache::Report::default(),
             timings: Timings {
                 prefill: Duration::from_millis(500),
                 decode: Duration::from_secs(2),

@@ -13,7 +13,7 @@ pub(crate) fn show_live<'p>(
     answers: &mut Pane<'p>,
     asides: &mut Pane<'p>,
     interrupt: Option<&Interrupt>,
-    answer: impl FnOnce(&mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<Answer, AnswerError>,
+    answer: impl FnOnce(&mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Answer, AnswerError>,
 ) -> anyhow::Result<Answer> {
     let quiet = Quiet::begin();
     let watched = asides.is_terminal() && !is_dumb();

@@ -26,6 +26,7 @@ fn finished(finish_reason: answer::FinishReason) -> Answer {
             generated: 12,
             reasoning: 4,
         },
+        report: fathom_cache::Report::default(),
         timings: Timings::default(),
         tokens: Vec::new(),
         logprobs: Vec::new(),
@@ -33,7 +34,7 @@ fn finished(finish_reason: answer::FinishReason) -> Answer {
 }
 
 /// The choices and usage of every chunk a client gets for `events`.
-async fn chunks(request: Value, events: &[Event<'_>], reason: answer::FinishReason) -> Vec<Value> {
+async fn chunks(request: Value, events: &[Event], reason: answer::FinishReason) -> Vec<Value> {
     let mut body = json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "q"}]});
     body.as_object_mut()
         .unwrap()
@@ -50,7 +51,10 @@ async fn chunks(request: Value, events: &[Event<'_>], reason: answer::FinishReas
         with_logprobs: converted.inference_options.logprobs,
         thinking: converted.conversation.thinking_mode,
     };
-    let mut outputs: Vec<OutputChunk> = events.iter().filter_map(|event| pieces.of(event)).collect();
+    let mut outputs: Vec<OutputChunk> = events
+        .iter()
+        .filter_map(|event| pieces.of(event.clone()))
+        .collect();
     outputs.push(pieces.last(&finished(reason)));
     let mut chunks = Vec::new();
     for output in outputs {
@@ -86,14 +90,17 @@ async fn chunks(request: Value, events: &[Event<'_>], reason: answer::FinishReas
     chunks
 }
 
-const READ: Event<'static> = Event::Prefill(Prefill {
+const READ: Event = Event::Prefill(Prefill {
     cached: 28,
     done: 2,
     total: 2,
 });
 
-fn content(text: &str) -> Event<'_> {
-    Event::Content(Text { text, logprobs: &[] })
+fn content(text: &str) -> Event {
+    Event::Content(Text {
+        text: text.to_owned(),
+        ..Text::default()
+    })
 }
 
 #[tokio::test]
@@ -104,19 +111,31 @@ async fn thinking_then_two_tool_calls() {
         READ,
         Event::Tick,
         Event::Reasoning(Text {
-            text: "Hm.",
-            logprobs: &[],
+            text: "Hm.".to_owned(),
+            ..Text::default()
         }),
         content("I look."),
-        Event::ToolCallBegin { index: 0, name: "a" },
+        Event::ToolCallBegin {
+            index: 0,
+            name: "a".to_owned(),
+        },
         Event::ToolCallArguments {
             index: 0,
-            json: "{\"x\": ",
+            json: "{\"x\": ".to_owned(),
         },
-        Event::ToolCallArguments { index: 0, json: "1}" },
+        Event::ToolCallArguments {
+            index: 0,
+            json: "1}".to_owned(),
+        },
         Event::ToolCallEnd { index: 0 },
-        Event::ToolCallBegin { index: 1, name: "b" },
-        Event::ToolCallArguments { index: 1, json: "{}" },
+        Event::ToolCallBegin {
+            index: 1,
+            name: "b".to_owned(),
+        },
+        Event::ToolCallArguments {
+            index: 1,
+            json: "{}".to_owned(),
+        },
         Event::ToolCallEnd { index: 1 },
     ];
     let start = |index: u32, name: &str| {
@@ -193,8 +212,8 @@ async fn logprobs_spell_tokens_that_are_no_text() {
         top: vec![(letter, -0.25), (whale, -2.0)],
     }];
     let event = Event::Content(Text {
-        text: "a",
-        logprobs: &logprobs,
+        text: "a".to_owned(),
+        logprobs: logprobs.to_vec(),
     });
     let request = json!({"thinking": {"type": "disabled"}, "logprobs": true, "top_logprobs": 2});
     let whale = json!({"token": hex_escapes(bytes), "logprob": -2.0, "bytes": bytes});

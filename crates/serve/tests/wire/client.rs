@@ -21,8 +21,13 @@ pub(crate) struct Running {
 impl Running {
     /// Serves the built-in model as `m`.
     pub(crate) fn start(adjust: impl FnOnce(&mut Options)) -> Self {
+        Self::start_with(&EngineOptions::default(), adjust)
+    }
+
+    /// As [`start`](Self::start), with an engine of one's own making.
+    pub(crate) fn start_with(engine: &EngineOptions, adjust: impl FnOnce(&mut Options)) -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fathom/default-model");
-        let engine = Engine::load(Checkpoint::open(&dir).unwrap(), &EngineOptions::default()).unwrap();
+        let engine = Engine::load(Checkpoint::open(&dir).unwrap(), engine).unwrap();
         let mut options = Options::new("m");
         adjust(&mut options);
         let (shutdown, asked) = oneshot::channel();

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fathom_engine::{EngineOptions, Scheduling};
 use fathom_serve::Options;
 
 use crate::client::{Reply, Running};
@@ -26,10 +27,22 @@ fn noting(outcomes: &Arc<Mutex<Vec<String>>>) -> impl Fn(&mut Options) {
     let outcomes = Arc::clone(outcomes);
     move |options| {
         let outcomes = Arc::clone(&outcomes);
-        (options.parallel, options.queue) = (1, 0);
         options.on_completed =
             Arc::new(move |completed| outcomes.lock().unwrap().push(completed.outcome.clone()));
     }
+}
+
+/// One request at a time, and none that waits.
+fn one_at_a_time(outcomes: &Arc<Mutex<Vec<String>>>) -> Running {
+    let options = EngineOptions {
+        scheduling: Scheduling {
+            running_max: 1,
+            waiting_max: 0,
+            ..Scheduling::default()
+        },
+        ..EngineOptions::default()
+    };
+    Running::start_with(&options, noting(outcomes))
 }
 
 /// Waits until the stream has begun.
@@ -54,7 +67,7 @@ fn patiently(server: &Running, body: &str) -> Reply {
 #[test]
 fn one_request_too_many_is_refused_and_a_client_that_leaves_makes_room() {
     let outcomes = Arc::default();
-    let server = Running::start(noting(&outcomes));
+    let server = one_at_a_time(&outcomes);
     let mut stream = server.send("POST /v1/chat/completions", &long(true));
     read_status(&mut stream);
     let refused = server.chat(SHORT);
@@ -62,7 +75,7 @@ fn one_request_too_many_is_refused_and_a_client_that_leaves_makes_room() {
         (refused.status, refused.body.as_str()),
         (
             429,
-            r#"{"error":{"message":"The server is working on 1 requests already, as many as it accepts. Try again when one is done.","type":"rate_limit_error","param":null,"code":"rate_limit_error"}}"#
+            r#"{"error":{"message":"1 requests are here already, as many as the engine accepts; try again when one is done","type":"rate_limit_error","param":null,"code":"rate_limit_error"}}"#
         )
     );
     drop(stream);
@@ -73,7 +86,7 @@ fn one_request_too_many_is_refused_and_a_client_that_leaves_makes_room() {
 #[test]
 fn a_client_that_leaves_without_a_stream_makes_room_too() {
     let outcomes = Arc::default();
-    let server = Running::start(noting(&outcomes));
+    let server = one_at_a_time(&outcomes);
     let stream = server.send("POST /v1/chat/completions", &long(false));
     // Nothing comes back before the answer is whole, so there is no sign of its start to wait for.
     thread::sleep(Duration::from_millis(300));
@@ -124,7 +137,7 @@ fn the_next_turn_is_read_from_where_the_last_one_ended() {
 #[test]
 fn answers_in_progress_are_finished_before_the_server_ends() {
     let outcomes = Arc::default();
-    let mut server = Running::start(noting(&outcomes));
+    let mut server = one_at_a_time(&outcomes);
     let mut stream = server.send("POST /v1/chat/completions", STORY);
     read_status(&mut stream);
     server.ask_to_end();
