@@ -21,4 +21,5 @@ pub mod quant;
 pub mod rope;
 pub mod rows;
 mod scratch;
+mod shares;
 pub mod team;

@@ -1,7 +1,8 @@
 //! A fixed team of threads that shares out one kernel's work at a time.
 //!
-//! The caller works too, so a team of one has no threads and no hand-over cost. Items are taken from a shared counter:
-//! who computes an item varies from run to run, what it computes never does.
+//! The caller works too, so a team of one has no threads and no hand-over cost. Each thread has a run of the items and,
+//! when it is done with them, part of another's: who computes an item varies from run to run, what it computes never
+//! does.
 //!
 //! Waiting is bounded spinning and then sleep. A worker whose core is given to another process in the middle of an item
 //! holds up everyone for a time slice of the scheduler, much longer than a kernel; when that costs more than the worker
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::cores;
 pub use crate::scratch::Scratch;
+use crate::shares::Shares;
 
 /// How long a worker watches for the next task before it sleeps: the serial work between two kernels and the sampling of
 /// a token fit in. An idle team costs nothing.
@@ -39,7 +41,6 @@ type Work<'a> = dyn Fn(usize, &mut Scratch) + Sync + 'a;
 #[derive(Clone, Copy)]
 struct Task {
     work: *const Work<'static>,
-    items: usize,
 }
 
 /// The word all hand-over goes through: how many workers are inside the current task (low bits), whether more may
@@ -62,7 +63,7 @@ mod gate {
 /// because the hardware fetches them in pairs.
 #[derive(Default)]
 #[repr(align(128))]
-struct Apart<T>(T);
+pub(crate) struct Apart<T>(pub(crate) T);
 
 /// What all threads look at to hand over a task.
 #[derive(Default)]
@@ -101,7 +102,7 @@ impl Seat {
 
 struct Shared {
     gate: Apart<Gate>,
-    next_item: Apart<AtomicUsize>,
+    shares: Shares,
     seats: Vec<Apart<Seat>>,
     /// Seats that are asleep.
     sleepers: AtomicUsize,
@@ -139,14 +140,11 @@ fn spin_until(time: Duration, done: impl Fn() -> bool) -> bool {
 }
 
 impl Shared {
-    fn take_items(&self, task: Task, scratch: &mut Scratch) {
+    /// The caller is thread 0, the worker in seat i is thread i + 1.
+    fn take_items(&self, task: Task, thread: usize, scratch: &mut Scratch) {
         // SAFETY: `run` does not return, so `work` lives, until this thread has left the gate.
         let work = unsafe { &*task.work };
-        loop {
-            let item = self.next_item.0.fetch_add(1, Ordering::Relaxed);
-            if item >= task.items {
-                return;
-            }
+        while let Some(item) = self.shares.take(thread) {
             work(item, scratch);
         }
     }
@@ -168,7 +166,8 @@ impl Shared {
     }
 
     /// A worker's life.
-    fn serve(&self, seat: &Seat) {
+    fn serve(&self, index: usize) {
+        let Apart(seat) = &self.seats[index];
         if let Ok(account) = File::open("/proc/thread-self/schedstat") {
             let _ = seat.account.set(account);
         }
@@ -204,9 +203,11 @@ impl Shared {
                 // SAFETY: inside the open gate, so the caller wrote the task before and does not touch it now.
                 let task = unsafe { *gate.task.get() };
                 if let Some(task) = task
-                    && let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take_items(task, &mut scratch)))
+                    && let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+                        self.take_items(task, index + 1, &mut scratch);
+                    }))
                 {
-                    self.next_item.0.store(task.items, Ordering::Relaxed);
+                    self.shares.clear();
                     lock(&self.panic).get_or_insert(panic);
                     self.panicked.store(true, Ordering::Relaxed);
                 }
@@ -267,7 +268,7 @@ impl Team {
         let threads = threads.clamp(1, gate::INSIDE as usize);
         let shared = Arc::new(Shared {
             gate: Apart::default(),
-            next_item: Apart::default(),
+            shares: Shares::new(threads),
             seats: (1..threads).map(|_| Apart::default()).collect(),
             sleepers: AtomicUsize::new(0),
             caller: Mutex::default(),
@@ -286,7 +287,7 @@ impl Team {
                         if let Some(place) = place {
                             place.take();
                         }
-                        shared.serve(&shared.seats[index].0);
+                        shared.serve(index);
                     })
                     .ok()
             })
@@ -327,10 +328,10 @@ impl Team {
         // SAFETY: only the lifetime is erased. `work` outlives every use of the pointer: this function closes the gate
         // and waits below until nobody is inside, on the panicking path too, before it returns or unwinds.
         let erased: &'static Work<'static> = unsafe { std::mem::transmute(erased) };
-        let task = Task { work: erased, items };
+        let task = Task { work: erased };
         let shared = &*self.shared;
         let gate = &shared.gate.0;
-        shared.next_item.0.store(0, Ordering::Relaxed);
+        shared.shares.deal(items);
         gate.caller_cpu
             .store(cores::current_cpu().unwrap_or(0), Ordering::Relaxed);
         // SAFETY: the gate is closed and nobody is inside, so nobody else looks at the cell.
@@ -338,10 +339,10 @@ impl Team {
         gate.word.fetch_add(gate::TASK | gate::OPEN, Ordering::SeqCst);
         shared.wake_sleepers(&self.workers);
         let own = catch_unwind(AssertUnwindSafe(|| {
-            shared.take_items(task, &mut self.scratch);
+            shared.take_items(task, 0, &mut self.scratch);
         }));
         if own.is_err() {
-            shared.next_item.0.store(items, Ordering::Relaxed);
+            shared.shares.clear();
         }
         if gate.word.fetch_and(!gate::OPEN, Ordering::AcqRel) & gate::INSIDE != 0
             && !spin_until(CALLER_SPINS_FOR, || shared.nobody_inside())

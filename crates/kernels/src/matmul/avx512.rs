@@ -75,8 +75,8 @@ fn tile<const X: usize, const W: usize>(
     }
 }
 
-/// Bytes ahead in each row that streaming asks for.
-const AHEAD: usize = 2048;
+/// Bytes that streaming asks for beyond the four rows that follow those in use; see the integer streams.
+const AHEAD: usize = 4096;
 
 /// `out[t][r] = Σ_k x[t][k] · W[row + r][from + k]` for up to four rows and inputs of a BF16 or float32 matrix, widened in
 /// registers; `k` is a multiple of 16. The same sums as [`dots`] on decoded weights.
@@ -112,30 +112,26 @@ fn stream_inputs<const X: usize>(
     let ws: [&[u8]; TILE] = std::array::from_fn(|r| matrix.codes_of(row + r.min(rows - 1), from, k));
     let xs: [&[f32]; X] = std::array::from_fn(|i| x.row(i, k));
     let bf16 = matches!(matrix.elements, Elements::Bf16(_));
-    // Far enough ahead for memory; where a row ends, the row four further goes on.
-    let row_bytes = matrix.row_bytes();
-    let (first, distance) = (from * row_bytes / matrix.cols, AHEAD.min(row_bytes));
-    let ahead = |w: *const u8, at: usize| {
-        let beyond = first + at + distance >= row_bytes;
-        w.wrapping_add(distance + if beyond { (TILE - 1) * row_bytes } else { 0 })
-    };
+    // The next four rows in the order in which they lie in memory, beginning with what four rows have had before `from`.
+    let element = if bf16 { 2 } else { 4 };
+    let ahead = ws[0]
+        .as_ptr()
+        .wrapping_add(AHEAD + TILE * matrix.row_bytes() + (TILE - 1) * element * from);
     let mut sums = [[_mm512_setzero_ps(); TILE]; X];
     for at in (0..k).step_by(LANES) {
+        for line in 0..element {
+            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(TILE * element * at + 64 * line).cast());
+        }
         let mut wv = [_mm512_setzero_ps(); TILE];
         for r in 0..TILE {
             // SAFETY: sixteen elements at `at` are within the k of the slice.
             wv[r] = unsafe {
                 if bf16 {
                     let w = ws[r].as_ptr().add(2 * at);
-                    if at.is_multiple_of(2 * LANES) {
-                        _mm_prefetch::<_MM_HINT_T0>(ahead(w, 2 * at).cast());
-                    }
                     let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(w.cast()));
                     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
                 } else {
-                    let w = ws[r].as_ptr().add(4 * at);
-                    _mm_prefetch::<_MM_HINT_T0>(ahead(w, 4 * at).cast());
-                    _mm512_loadu_ps(w.cast())
+                    _mm512_loadu_ps(ws[r].as_ptr().add(4 * at).cast())
                 }
             };
         }

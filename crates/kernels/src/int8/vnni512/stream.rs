@@ -5,8 +5,7 @@ use std::arch::x86_64::*;
 
 use super::BLOCKS;
 use super::integers::{
-    E2M1, Kind, e4m3_integers, e4m3_tables, first_bits, group_integers, plane_bytes, scale_values,
-    split_order,
+    E2M1, Kind, e4m3_integers, e4m3_tables, first_bits, group_integers, scale_values, split_order,
 };
 use crate::formats::grouped::Bits;
 use crate::int8::inputs::{STARTS, Tile};
@@ -62,12 +61,7 @@ fn add_scaled(total: __m128, sums: __m512, scales: &[f32]) -> __m128 {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma")]
 pub(in crate::int8) fn stream(product: &Int8Product<'_>, from: usize, rows: usize) {
     for first in (from..from + rows).step_by(ROWS) {
-        let (row, count) = (product.first_row + first, ROWS.min(from + rows - first));
-        let rows = Rows {
-            row,
-            count,
-            last: first + ROWS >= from + rows,
-        };
+        let rows = (product.first_row + first, ROWS.min(from + rows - first));
         let mut tiles = product.x.tiles();
         loop {
             let pass = (tiles.next(), tiles.next(), tiles.next(), tiles.next());
@@ -82,47 +76,29 @@ pub(in crate::int8) fn stream(product: &Int8Product<'_>, from: usize, rows: usiz
     }
 }
 
-/// Bytes ahead in each of the four rows that are asked for: far enough for memory, near enough for four rows' to fit the
-/// first-level cache beside what is in use.
-const AHEAD: usize = 2048;
+/// Bytes asked for beyond the four rows that follow those in use: far enough for memory, near enough for what is on its
+/// way to fit the first-level cache.
+const AHEAD: usize = 4096;
 
-/// Up to four rows that lie one after the other.
-#[derive(Clone, Copy)]
-struct Rows {
-    row: usize,
-    count: usize,
-    /// Whether the rows that follow belong to another item.
-    last: bool,
-}
+/// As [`AHEAD`], of scales.
+const SCALES_AHEAD: usize = 1024;
 
-impl Rows {
-    /// Where what is asked for lies when byte `at` of `row` is read: [`AHEAD`] of it, going on in the row four further
-    /// where the row ends; nowhere new at an item's end.
-    #[inline(always)]
-    fn ahead(self, row: &[u8], at: usize) -> *const u8 {
-        let ahead = at + AHEAD.min(row.len());
-        let ahead = match (ahead < row.len(), self.last) {
-            (true, _) => ahead,
-            (false, false) => ahead + (ROWS - 1) * row.len(),
-            (false, true) => at,
-        };
-        row.as_ptr().wrapping_add(ahead)
-    }
-}
-
-/// Asks for `lines` cache lines.
+/// Asks for `lines` cache lines while the four rows from `rows` on, of `row_bytes` bytes, are read side by side and byte
+/// `at` of all that is reached. What is asked for lies that much further in memory, not in each row: one stream that
+/// never breaks off, across rows, items and groups of rows, instead of four that do with every row.
 #[inline(always)]
-fn ask(at: *const u8, lines: usize) {
+fn ask(rows: *const u8, row_bytes: usize, at: usize, ahead: usize, lines: usize) {
+    let from = rows.wrapping_add(ROWS * row_bytes + at + ahead);
     for line in 0..lines {
         // SAFETY: a prefetch is a hint and reads nothing; every x86-64 has it.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(64 * line).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(64 * line).cast()) };
     }
 }
 
 /// Up to four rows times up to four inputs, which read the weights once.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma")]
 #[inline]
-fn stream_pass<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, rows: Rows) {
+fn stream_pass<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, rows: (usize, usize)) {
     match product.matrix.elements {
         Elements::Fp8 { .. } => stream_fp8(xs, product, rows),
         Elements::Fp4 { codes, scales } => stream_groups::<T, E2M1>(xs, product, codes, scales, rows),
@@ -157,9 +133,8 @@ fn stream_groups<const T: usize, const KIND: Kind>(
     product: &Int8Product<'_>,
     codes: &[u8],
     scales: &[u8],
-    group: Rows,
+    (row, count): (usize, usize),
 ) {
-    let (row, count) = (group.row, group.count);
     let cols = product.matrix.cols;
     let (row_bytes, row_scales) = (product.matrix.row_bytes(), cols / 32);
     let blocks = cols.div_ceil(BLOCK);
@@ -170,9 +145,9 @@ fn stream_groups<const T: usize, const KIND: Kind>(
     let mut totals = [_mm_setzero_ps(); T];
     for first in (0..blocks).step_by(BLOCKS) {
         let sums = if (first + BLOCKS) * BLOCK <= cols {
-            four_blocks::<T, KIND, true>(&xs, codes, scales, group, cols, first)
+            four_blocks::<T, KIND, true>(&xs, codes, scales, cols, first)
         } else {
-            four_blocks::<T, KIND, false>(&xs, codes, scales, group, cols, first)
+            four_blocks::<T, KIND, false>(&xs, codes, scales, cols, first)
         };
         for t in 0..T {
             totals[t] = add_scaled(totals[t], sums[t], &xs[t].scales[first..]);
@@ -194,22 +169,23 @@ fn four_blocks<const T: usize, const KIND: Kind, const WHOLE: bool>(
     xs: &[Tile<'_>; T],
     codes: [&[u8]; ROWS],
     scales: [&[u8]; ROWS],
-    group: Rows,
     cols: usize,
     first: usize,
 ) -> [__m512; T] {
     let spread = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
     let mut sums = [[_mm512_setzero_ps(); BLOCKS]; T];
-    let mut ahead = [std::ptr::null::<u8>(); ROWS];
+    // Four blocks of four rows have a line of scale bytes; each block has a line for each bit of a code.
+    let row_scales = scales[0].len();
+    ask(
+        scales[0].as_ptr(),
+        row_scales,
+        first * GROUPS * ROWS,
+        SCALES_AHEAD,
+        1,
+    );
+    let lines = if KIND == E2M1 { 4 } else { usize::from(KIND) };
     let mut bytes = [_mm_setzero_si128(); ROWS];
     for r in 0..ROWS {
-        ahead[r] = group.ahead(codes[r], first * plane_bytes(KIND));
-        if KIND == 5 || KIND == 6 {
-            // Each bit plane has a line for four blocks.
-            for plane in 4..usize::from(KIND) {
-                ask(group.ahead(codes[r], cols / 8 * plane + first * BLOCK / 8), 1);
-            }
-        }
         let scales = &scales[r][first * GROUPS..];
         let mut short = [0u8; BLOCKS * GROUPS];
         let at = if WHOLE {
@@ -248,12 +224,15 @@ fn four_blocks<const T: usize, const KIND: Kind, const WHOLE: bool>(
         if groups == 0 {
             break;
         }
+        ask(
+            codes[0].as_ptr(),
+            codes[0].len(),
+            block * lines * 64,
+            AHEAD,
+            lines,
+        );
         let mut weights = [[_mm512_setzero_si512(); 2]; ROWS];
         for r in 0..ROWS {
-            ask(
-                ahead[r].wrapping_add(b * plane_bytes(KIND)),
-                plane_bytes(KIND) / 64,
-            );
             weights[r] = group_integers::<KIND>(codes[r], cols, block, groups);
         }
         let weight_scales = scale_values::<KIND>(_mm512_cvtepu8_epi32(bytes[b]));
@@ -297,8 +276,7 @@ fn load_block(x: &Tile<'_>, block: usize) -> (__m512i, __m512i, __m128i) {
 
 /// As [`stream_groups`], for FP8 weights.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma")]
-fn stream_fp8<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, group: Rows) {
-    let (row, count) = (group.row, group.count);
+fn stream_fp8<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, (row, count): (usize, usize)) {
     let Elements::Fp8 { codes, .. } = product.matrix.elements else {
         return;
     };
@@ -311,18 +289,18 @@ fn stream_fp8<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, grou
     // Four rows may straddle two blocks of scales.
     let one_scale = rows[0] / FP8_BLOCK == rows[ROWS - 1] / FP8_BLOCK;
     let mut totals = [_mm_setzero_ps(); T];
-    let mut ahead = [std::ptr::null::<u8>(); ROWS];
     for block in 0..blocks {
-        if block % BLOCKS == 0 {
-            for r in 0..ROWS {
-                ahead[r] = group.ahead(codes[r], block * BLOCK);
-            }
-        }
+        ask(
+            codes[0].as_ptr(),
+            cols,
+            block * BLOCK * ROWS,
+            AHEAD,
+            BLOCK * ROWS / 64,
+        );
         let left = cols - block * BLOCK;
         let masks = [first_bits(left), first_bits(left.saturating_sub(64))];
         let mut weights = [[_mm512_setzero_si512(); 2]; ROWS];
         for r in 0..ROWS {
-            ask(ahead[r].wrapping_add(block % BLOCKS * BLOCK), 2);
             // SAFETY: the masks keep to the block's bytes of the row.
             let (a, b) = unsafe {
                 let at = codes[r].as_ptr().add(block * BLOCK);
