@@ -93,27 +93,25 @@ impl Found {
         let mut gathered: Vec<Payload> = Vec::new();
         let live = loop {
             let live = match start {
-                Start::Snapshot { handle, .. } => {
-                    let live = shared.snapshot(handle);
-                    if live.is_none() {
+                Start::Snapshot { handle, .. } => match shared.snapshot(handle) {
+                    Ok(live) => Some(live),
+                    Err(lost) => {
+                        report.miss = lost.miss();
                         walk.snapshots.retain(|(_, other)| *other != handle);
                         start = shared.lock().choose(&walk);
                         continue;
                     }
-                    live
-                }
+                },
                 Start::Nothing | Start::Replay { .. } => None,
             };
-            if shared.pages(&nodes[..start.pages(page_tokens)], &mut gathered) {
-                break live;
+            match shared.pages(&nodes[..start.pages(page_tokens)], &mut gathered) {
+                Ok(()) => break live,
+                Err(lost) => report.miss = lost.miss(),
             }
             walk.cut(gathered.len(), page_tokens);
             start = shared.lock().choose(&walk);
         };
-        if start != held.start {
-            report.miss = Miss::Damaged;
-            (report.hit, report.replayed) = start.tokens(page_tokens);
-        }
+        (report.hit, report.replayed) = start.tokens(page_tokens);
         let mut pages = gathered;
         pages.truncate(start.pages(page_tokens));
         if let Some(disk) = &shared.disk {
@@ -131,26 +129,44 @@ impl Found {
     }
 }
 
+/// Why something that was found cannot be had.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lost {
+    /// The disk tier has dropped it since, to make room.
+    Evicted,
+    /// It could not be read, or is not what was written.
+    Damaged,
+}
+
+impl Lost {
+    fn miss(self) -> Miss {
+        match self {
+            Lost::Evicted => Miss::Evicted,
+            Lost::Damaged => Miss::Damaged,
+        }
+    }
+}
+
 impl Shared {
-    /// A snapshot's bytes, from RAM or disk; None if it is gone or damaged.
-    fn snapshot(&self, handle: Handle) -> Option<Payload> {
-        let held = self.lock().snapshot_at(handle)?;
+    /// A snapshot's bytes, from RAM or disk.
+    fn snapshot(&self, handle: Handle) -> Result<Payload, Lost> {
+        let held = self.lock().snapshot_at(handle).ok_or(Lost::Evicted)?;
         let (key, size) = match held {
-            Ok(bytes) => return Some(bytes),
+            Ok(bytes) => return Ok(bytes),
             Err(on_disk) => on_disk,
         };
+        let disk = self.disk.as_ref().ok_or(Lost::Evicted)?;
         let mut bytes = zeroed(size);
-        let into = Arc::get_mut(&mut bytes)?;
-        if self.disk.as_ref()?.read(&key, into).is_err() {
-            self.lock().damaged(&key);
-            return None;
+        // Nobody else has it yet.
+        let into = Arc::get_mut(&mut bytes).ok_or(Lost::Evicted)?;
+        if let Err(error) = disk.read(&key, into) {
+            return Err(self.lock().unreadable(&key, &error));
         }
-        Some(self.lock().promote_snapshot(handle, bytes))
+        Ok(self.lock().promote_snapshot(handle, bytes))
     }
 
-    /// Adds the pages at `nodes` that are not there yet to `gathered`. False if one cannot be read: then all before it are
-    /// there.
-    fn pages(&self, nodes: &[Handle], gathered: &mut Vec<Payload>) -> bool {
+    /// Adds the pages at `nodes` that are not there yet to `gathered`. If one cannot be had, all before it are there.
+    fn pages(&self, nodes: &[Handle], gathered: &mut Vec<Payload>) -> Result<(), Lost> {
         while gathered.len() < nodes.len() {
             let to = nodes.len().min(gathered.len() + PAGES_PER_LOCK);
             let mut some = self.lock().pages_at(&nodes[gathered.len()..to]);
@@ -158,27 +174,32 @@ impl Shared {
             let mut read: Vec<(&mut PageAt, Payload)> = missing
                 .map(|page| (page, zeroed(self.shape.page_bytes)))
                 .collect();
+            let mut first_lost = Lost::Evicted;
             if !read.is_empty() {
-                let Some(disk) = &self.disk else { return false };
+                let disk = self.disk.as_ref().ok_or(Lost::Evicted)?;
                 let wanted = read
                     .iter_mut()
                     .filter_map(|(page, bytes)| Some((page.key, Arc::get_mut(bytes)?)));
                 let mut wanted: Vec<(Key, &mut [u8])> = wanted.collect();
                 let results = disk.read_many(&mut wanted);
                 let mut tree = self.lock();
+                let mut lost = None;
                 for ((page, bytes), result) in read.into_iter().zip(results) {
                     match result {
                         Ok(()) => page.bytes = Some(tree.promote_page(page.handle, bytes)),
-                        Err(_) => tree.damaged(&page.key),
+                        Err(error) => {
+                            let why = tree.unreadable(&page.key, &error);
+                            lost.get_or_insert(why);
+                        }
                     }
                 }
+                first_lost = lost.unwrap_or(first_lost);
             }
             for page in some {
-                let Some(bytes) = page.bytes else { return false };
-                gathered.push(bytes);
+                gathered.push(page.bytes.ok_or(first_lost)?);
             }
         }
-        true
+        Ok(())
     }
 }
 

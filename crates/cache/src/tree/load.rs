@@ -1,6 +1,8 @@
 //! Getting at the bytes of a walk.
 
-use super::{Handle, Item, Start, Tree, Walk, room};
+use super::{Handle, Item, OnDisk, Start, Tree, Walk, room};
+use crate::disk::Unreadable;
+use crate::found::Lost;
 use crate::{Key, Payload};
 
 /// A page on a walk.
@@ -85,13 +87,25 @@ impl Tree {
         bytes
     }
 
-    /// A record could not be read.
-    pub(crate) fn damaged(&mut self, key: &Key) {
+    /// A record could not be read. One that the disk tier has dropped meanwhile is not damaged: that it tells of the drop
+    /// is only a matter of time.
+    pub(crate) fn unreadable(&mut self, key: &Key, error: &Unreadable) -> Lost {
+        if matches!(error, Unreadable::Missing) {
+            if self
+                .on_disk
+                .get(key)
+                .is_some_and(|item| self.copies(*item).disk == OnDisk::Stored)
+            {
+                self.dropped(key);
+            }
+            return Lost::Evicted;
+        }
         if let Some(&item) = self.on_disk.get(key) {
             self.stats.damaged += 1;
             self.leave_disk(item);
             self.settle(item);
         }
+        Lost::Damaged
     }
 
     /// Keys of what a start used, the first page last.
