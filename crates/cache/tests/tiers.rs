@@ -295,3 +295,29 @@ fn pins_outlive_a_restart() {
     assert!(cache.list().iter().all(|entry| !entry.pinned));
     expect_whole(&cache, &tokens);
 }
+
+/// The disk tier may drop a record between a lookup and its loading, and tells of it later. That is no damage.
+#[test]
+fn what_the_disk_drops_before_it_is_read_is_evicted() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let tokens = tokens(12, 0, 0);
+    let cache = open(dir.path(), Policy::Full, PLENTY);
+    run(&cache, "a", &tokens, &[]);
+    drop(cache);
+    let root = root_key(&[1; 32], "a");
+    let first = page_key(&root, &tokens[..PAGE]);
+    let second = page_key(&first, &tokens[PAGE..2 * PAGE]);
+    let third = page_key(&second, &tokens[2 * PAGE..]);
+
+    for (dropped, hit) in [(third, 8), (snapshot_key(&second, &[]), 4), (first, 0)] {
+        let cache = open(dir.path(), Policy::Full, PLENTY);
+        let found = find(&cache, "a", &tokens);
+        assert!(found.report().hit > hit);
+        cache.disk().expect("a disk tier").remove(&dropped);
+        let prefix = found.load();
+        assert_eq!((prefix.report.hit, prefix.report.miss), (hit, Miss::Evicted));
+        assert_eq!((prefix.pages.len(), prefix.len), (hit / PAGE, hit));
+        assert_eq!(cache.stats().tree.damaged, 0);
+        cache.flush();
+    }
+}
