@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) disk: Option<Disk>,
 }
 
-/// The tree while it is locked. What it leaves to be done is done after the lock is released.
+/// The tree while it is locked. Buffers that it gave up are freed after the lock is released.
 pub(crate) struct Locked<'a> {
     shared: &'a Shared,
     // An Option so that `drop` can release the lock first.
@@ -229,12 +229,10 @@ impl Shared {
     /// Learns what became of records on disk.
     pub(crate) fn sync(&self) {
         let Some(disk) = &self.disk else { return };
-        let events = disk.events();
-        if events.is_empty() {
-            return;
-        }
+        // Taken and applied under one lock: applied late, the end of a record would be taken for that of the next one
+        // with its key.
         let mut tree = self.lock();
-        for event in events {
+        for event in disk.events() {
             match event {
                 Event::Stored(key) => tree.stored(&key),
                 Event::Dropped(key) => tree.dropped(&key),
@@ -272,10 +270,12 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let Some(mut tree) = self.tree.take() else { return };
         let Outside { freed, forgotten } = std::mem::take(&mut tree.outside);
-        drop(tree);
-        drop(freed);
         if let Some(disk) = &self.shared.disk {
+            // Under the lock: after it, another thread may have handed in the same page again, and that must stay. The
+            // disk tier only changes its index here, and never calls the tree.
             forgotten.iter().for_each(|key| disk.remove(key));
         }
+        drop(tree);
+        drop(freed);
     }
 }

@@ -60,7 +60,7 @@ pub(crate) struct Tree {
     pub(crate) outside: Outside,
 }
 
-/// What an operation leaves to be done without the lock.
+/// What an operation leaves to be done when it is over.
 #[derive(Default)]
 pub(crate) struct Outside {
     /// Freeing big buffers takes longer than a lookup.
