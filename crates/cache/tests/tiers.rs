@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use common::{PAGE, PAGE_BYTES, find, live, options, page, run, same, tokens};
@@ -145,6 +146,28 @@ fn a_damaged_snapshot_gives_the_one_before_it() {
     expect_whole(&cache, &tokens);
     drop(cache);
     expect_whole(&open(dir.path(), Policy::Full, PLENTY), &tokens);
+}
+
+#[test]
+fn a_damaged_snapshot_gives_the_one_before_it_on_the_same_page() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let tokens = tokens(7, 0, 0);
+    let periodic = Policy::Periodic(NonZeroUsize::new(PAGE).expect("not 0"));
+    let cache = open(dir.path(), periodic, PLENTY);
+    run(&cache, "a", &tokens, &[5, 6, 7]);
+    drop(cache);
+    flip(dir.path(), &live("a", &tokens));
+    flip(dir.path(), &live("a", &tokens[..6]));
+    let prefix = find(&open(dir.path(), periodic, PLENTY), "a", &tokens).load();
+    assert_eq!(
+        prefix.report,
+        Report {
+            hit: 5,
+            replayed: 0,
+            miss: Miss::Damaged
+        }
+    );
+    assert_eq!(prefix.live, Some(live("a", &tokens[..5])));
 }
 
 #[test]

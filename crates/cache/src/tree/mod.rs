@@ -268,10 +268,6 @@ impl Tree {
                     *anchors = if anchored { *anchors + 1 } else { *anchors - 1 };
                 }
             }
-            if above != NONE && !anchored && (was_anchored || dead) {
-                // A page was last used when anything beyond it was; only now may that matter.
-                self.inherit(above, item);
-            }
             if dead {
                 self.remove(item);
             } else {

@@ -3,8 +3,8 @@
 //! Whatever is used gets the rank `clock + tokens it saves / bytes it takes`; the lowest rank goes first, and the clock moves
 //! up to the rank that went. Among pages, which all save a page of tokens at the same size, that is plain least recently
 //! used. A snapshot saves the tokens between itself and the best start without it: one that stands close behind another
-//! goes early, one that spares a whole replay stays longer than the pages it weighs as much as. A page that loses what hung on
-//! it was used when that was, so it takes over its rank (`inherit`); lookups therefore touch the end of their path only.
+//! goes early, one that spares a whole replay stays longer than the pages it weighs as much as. A page goes after all that
+//! hangs on it, so a lookup need not touch every page on its way: its end keeps them.
 
 use std::collections::BTreeSet;
 use std::mem::size_of;
@@ -307,17 +307,6 @@ impl Tree {
             node = above;
         }
         position - earlier.max(replayed).min(position)
-    }
-
-    /// `above` was used when `item`, which hung on it, was.
-    pub(super) fn inherit(&mut self, above: u32, item: Item) {
-        let order = self.copies(item).place.order;
-        let above = Item::Page(above);
-        if order > self.copies(above).place.order {
-            self.unplace(above);
-            self.copies_mut(above).place.order = order;
-            self.place(above);
-        }
     }
 
     /// Puts an item into the list it belongs to now.
