@@ -3,30 +3,70 @@
 mod common;
 
 use common::{PAGE, live, options, page};
-use fathom_cache::{Cache, Policy};
+use fathom_cache::disk::DiskOptions;
+use fathom_cache::{Cache, CacheOptions, Miss, Policy};
+
+const RAM_BYTES: u64 = 60_000;
 
 #[test]
-fn nobody_gets_what_is_not_his() {
-    let mut options = options(Policy::Full, 8, 60_000);
-    options.identity = [3; 32];
-    let cache = Cache::open(&options).expect("options that go together");
+fn nobody_gets_what_is_not_theirs() {
+    let cache = open(None);
+    all_work(&cache);
+    let stats = cache.stats().tree;
+    assert!(
+        stats.evicted_pages > 0 && stats.hit_tokens > 1000,
+        "a test of nothing: {stats:?}"
+    );
+    assert!(cache.make_room(0), "what was set aside no longer matters");
+    assert!(
+        cache.make_room(RAM_BYTES - 1000),
+        "something is still held or pinned"
+    );
+    assert_eq!(cache.stats().tree.pages + cache.stats().tree.snapshots, 0);
+}
+
+#[test]
+fn nor_do_they_while_a_thread_writes_to_disk() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let disk = DiskOptions {
+        queue_bytes: 20_000,
+        ..DiskOptions::new(dir.path(), 200_000)
+    };
+    for _ in 0..2 {
+        let cache = open(Some(disk.clone()));
+        all_work(&cache);
+        let stats = cache.stats().tree;
+        assert!(
+            stats.evicted_pages > 0 && stats.hit_tokens > 1000,
+            "a test of nothing: {stats:?}"
+        );
+        assert_eq!(stats.damaged, 0);
+        cache.flush();
+        assert!(cache.make_room(0), "what was set aside no longer matters");
+        // What is on disk only may take half of the room.
+        assert!(
+            cache.make_room(RAM_BYTES / 2 - 1000),
+            "something is still held or pinned"
+        );
+    }
+}
+
+fn open(disk: Option<DiskOptions>) -> Cache {
+    let options = CacheOptions {
+        disk,
+        background: true,
+        ..options(Policy::Full, 8, RAM_BYTES)
+    };
+    Cache::open(&options).expect("options that go together")
+}
+
+fn all_work(cache: &Cache) {
     std::thread::scope(|scope| {
         for thread in 0..8_u64 {
-            let cache = &cache;
             scope.spawn(move || work(cache, thread));
         }
     });
-    let stats = cache.stats().tree;
-    assert!(
-        stats.evicted_pages > 100 && stats.hit_tokens > 1000,
-        "a test of nothing: {stats:?}"
-    );
-    assert!(stats.ram_bytes <= 60_000);
-    assert!(
-        cache.make_room(50_000),
-        "something is still held: {:?}",
-        cache.stats().tree
-    );
+    assert!(cache.stats().tree.ram_bytes <= RAM_BYTES);
 }
 
 fn work(cache: &Cache, thread: u64) {
@@ -43,7 +83,8 @@ fn work(cache: &Cache, thread: u64) {
         let found = cache.find(isolation, &tokens, tokens.len() - 1);
         let (len, report) = (found.len(), found.report());
         let mut prefix = found.load();
-        assert_eq!((prefix.len, prefix.report), (len, report));
+        // On disk a record may make room for another one before it is read.
+        assert!((prefix.len, prefix.report) == (len, report) || prefix.report.miss == Miss::Evicted);
         for (k, bytes) in prefix.pages.iter().enumerate() {
             assert_eq!(*bytes, page(isolation, &tokens[..(k + 1) * PAGE]));
         }
