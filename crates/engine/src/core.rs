@@ -11,6 +11,8 @@ use crate::memory::NotEnoughMemory;
 /// Model, tokenizer, cache and limits.
 pub(crate) struct Core {
     pub(crate) model: Model,
+    /// [`Model::identity`], which reads files.
+    pub(crate) identity: [u8; 32],
     pub(crate) renderer: Renderer,
     pub(crate) cache: Cache,
     pub(crate) policy: Policy,

@@ -141,8 +141,9 @@ impl Engine {
             None => memory::for_states(&checkpoint),
         };
         let model = Model::load(checkpoint, options.numerics)?;
+        let identity = model.identity();
         let cache = Cache::open(&CacheOptions {
-            identity: model.identity(),
+            identity,
             page_tokens: model.page_tokens(),
             page_bytes: model.page_bytes(),
             replay_tokens: model.replay_tokens(),
@@ -153,6 +154,7 @@ impl Engine {
         })?;
         let core = Arc::new(Core {
             model,
+            identity,
             renderer,
             cache,
             policy: options.cache.policy,
@@ -208,6 +210,11 @@ impl Engine {
     /// The model.
     pub fn model(&self) -> &Model {
         &self.core.model
+    }
+
+    /// What determines the bits of a state: two engines share it only if their states can be exchanged.
+    pub fn identity(&self) -> &[u8; 32] {
+        &self.core.identity
     }
 
     /// The checkpoint the model was loaded from.

@@ -1,8 +1,8 @@
 //! The engine: a loaded model, and timelines over it.
 //!
 //! * [`Engine`] is a loaded model with its tokenizer and prompt encoding. It never changes and is shared by everyone.
-//! * [`Session`] is one timeline of tokens with the model's state at its end: append, read logits, fork (`Clone`),
-//!   and [`align`](Session::align) with a prompt so that only what is new is computed.
+//! * [`Session`] is one timeline of tokens with the model's state at its end: append, read logits, generate, fork,
+//!   rewind, [`save`](Session::save) to a file and [`restore`](Engine::restore) from it.
 //! * [`sampling`] chooses tokens from logits, reproducibly.
 //! * [`answer`] puts the pieces together: a conversation in, reasoning, content and tool calls out while they arrive.
 //!
@@ -50,4 +50,4 @@ pub use engine::{CacheSettings, Engine, EngineOptions, LoadError, SNAPSHOT_INTER
 pub use miss::explain as explain_miss;
 pub use run::Run;
 pub use scheduler::{Busy, SchedulerStats, Scheduling, StepRules};
-pub use session::{Session, SessionError};
+pub use session::{RestoreError, SaveError, Session, SessionError};

@@ -1,8 +1,11 @@
 //! One timeline: tokens, and the model's state after them.
 
+mod saved;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use fathom_cache::{Miss, Report};
 use fathom_model::ForwardError;
 
 use crate::Engine;
@@ -13,6 +16,8 @@ use crate::run::{Place, Run};
 use crate::sampling::Sampler;
 use crate::scheduler::{Busy, Cancel, Goal, Job, Sink};
 use crate::timeline::{Slot, Timeline};
+
+pub use saved::{RestoreError, SaveError};
 
 /// Why tokens could not be appended.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +98,11 @@ impl Session {
 
     /// How many tokens of `prompt` need not be computed: those of this session's state, or more if the cache has more.
     pub fn reusable(&self, prompt: &[u32]) -> usize {
+        self.foresee(prompt).hit
+    }
+
+    /// What a generation from `prompt` would find, here or in the cache, and why not more.
+    pub fn foresee(&self, prompt: &[u32]) -> Report {
         let Timeline {
             tokens,
             state,
@@ -100,12 +110,24 @@ impl Session {
         } = &self.timeline;
         let known = prompt.len().saturating_sub(1);
         let own = match state {
-            Some(_) if tokens == prompt && !logits.is_empty() => return prompt.len(),
+            Some(_) if tokens == prompt && !logits.is_empty() => prompt.len(),
             Some(_) if prompt.starts_with(tokens) && tokens.len() <= known => tokens.len(),
             _ => 0,
         };
-        let found = self.engine.core().cache.find(&self.isolation, prompt, known);
-        own.max(found.len())
+        let report = self
+            .engine
+            .core()
+            .cache
+            .find(&self.isolation, prompt, known)
+            .report();
+        if own < report.hit {
+            return report;
+        }
+        Report {
+            hit: own,
+            replayed: 0,
+            miss: if own >= known { Miss::None } else { report.miss },
+        }
     }
 
     /// A session that goes on from here on its own. It shares what is stored.
