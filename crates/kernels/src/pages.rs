@@ -4,6 +4,7 @@
 //! `i / rows_per_page`; kernels read a list through [`PagedRows`]. A page is shared by whoever holds its `Arc`, and
 //! copied when one of them writes to it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::isa::{self, Isa};
@@ -16,6 +17,9 @@ pub fn new_page(bytes: usize) -> Arc<[u8]> {
     // SAFETY: zero is a `u8`.
     unsafe { Arc::new_zeroed_slice(bytes).assume_init() }
 }
+
+/// Rows of a list, at most; see [`PagedRows::place`].
+const ROWS_MAX: u64 = 1 << 32;
 
 /// Where the rows of one list lie in each page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +41,23 @@ impl RowList {
     /// The first `len` rows, to be read.
     ///
     /// # Panics
-    /// When the pages are too few for so many.
+    /// When the pages are too few for so many, or rows are more than 2^32.
+    #[inline]
     pub fn rows(self, pages: &[Arc<[u8]>], len: usize) -> PagedRows<'_> {
+        let per_page = self.rows_per_page;
         assert!(
-            len <= pages.len() * self.rows_per_page,
-            "{len} rows in {} pages of {}",
+            len <= pages.len() * per_page
+                && (len as u64) <= ROWS_MAX
+                && (1..=ROWS_MAX).contains(&(per_page as u64)),
+            "{len} rows in {} pages of {per_page}",
             pages.len(),
-            self.rows_per_page
         );
         PagedRows {
             list: self,
             pages,
             len,
+            row_bytes: self.format.bytes(),
+            reciprocal: u64::MAX / per_page as u64,
         }
     }
 
@@ -57,19 +66,14 @@ impl RowList {
     /// # Panics
     /// When the row's page is not there.
     pub fn slot(self, pages: &mut [Arc<[u8]>], index: usize) -> &mut [u8] {
-        let (page, at) = self.place(index);
-        &mut Arc::make_mut(&mut pages[page])[at..][..self.format.bytes()]
+        let (page, row) = (index / self.rows_per_page, index % self.rows_per_page);
+        let bytes = self.format.bytes();
+        &mut Arc::make_mut(&mut pages[page])[self.offset + row * bytes..][..bytes]
     }
 
     /// Packs a row into its place; see [`slot`](Self::slot).
     pub fn write(self, pages: &mut [Arc<[u8]>], index: usize, row: &[f32]) {
         self.format.pack(row, self.slot(pages, index));
-    }
-
-    /// A row's page and its first byte there.
-    fn place(self, index: usize) -> (usize, usize) {
-        let (page, row) = (index / self.rows_per_page, index % self.rows_per_page);
-        (page, self.offset + row * self.format.bytes())
     }
 }
 
@@ -79,6 +83,9 @@ pub struct PagedRows<'a> {
     list: RowList,
     pages: &'a [Arc<[u8]>],
     len: usize,
+    row_bytes: usize,
+    /// 2^64 over the rows of a page, rounded down.
+    reciprocal: u64,
 }
 
 impl<'a> PagedRows<'a> {
@@ -104,19 +111,52 @@ impl<'a> PagedRows<'a> {
 
     /// Row `index` as it is stored.
     pub fn packed(&self, index: usize) -> &'a [u8] {
-        &self.run(index)[..self.list.format.bytes()]
+        assert!(index < self.len, "row {index} of {}", self.len);
+        let (page, row) = self.place(index);
+        &self.pages[page][self.list.offset + row * self.row_bytes..][..self.row_bytes]
     }
 
-    /// Row `index` and those after it in its page; rows beyond the last are any bytes.
-    pub(crate) fn run(&self, index: usize) -> &'a [u8] {
-        assert!(index < self.len, "row {index} of {}", self.len);
-        let (page, at) = self.list.place(index);
-        &self.pages[page][at..self.list.offset + self.list.bytes()]
+    /// A row's page, and which row of it it is: a division, by multiplication, since attention asks for row after row.
+    ///
+    /// With `m = ⌊(2^64 − 1) / d⌋`, `(i + 1) · m / 2^64` is less than `(i + 1) / d`, by `(i + 1) / 2^64` at most. For `i`
+    /// below and `d` up to 2^32 that is at most `1 / d`, so its whole part is that of `i / d`.
+    #[inline]
+    fn place(&self, index: usize) -> (usize, usize) {
+        let page = (((index as u128 + 1) * u128::from(self.reciprocal)) >> 64) as usize;
+        (page, index - page * self.list.rows_per_page)
+    }
+
+    /// The bytes of rows `range`, page by page, as far as there are pages; rows beyond the last are any bytes.
+    pub(crate) fn runs(&self, range: Range<usize>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let Self {
+            list,
+            pages,
+            row_bytes: bytes,
+            ..
+        } = *self;
+        let (mut page, mut row) = self.place(range.start);
+        let (per_page, mut left) = (list.rows_per_page, range.len());
+        std::iter::from_fn(move || {
+            let rows = left.min(per_page - row);
+            if rows == 0 {
+                return None;
+            }
+            let run = &pages.get(page)?[list.offset + row * bytes..][..rows * bytes];
+            (page, row, left) = (page + 1, 0, left - rows);
+            Some(run)
+        })
     }
 
     /// Asks for row `index` to be brought into the cache.
     pub(crate) fn prefetch(&self, index: usize) {
         matmul::prefetch(self.packed(index));
+    }
+
+    /// Asks for the place of row `index` in memory to be looked up.
+    pub(crate) fn look_up(&self, index: usize) {
+        let row = self.packed(index);
+        matmul::prefetch(&row[..1]);
+        matmul::prefetch(&row[row.len() - 1..]);
     }
 
     /// Unpacks row `index` into `out`.
@@ -188,9 +228,13 @@ pub(crate) mod tests {
             assert_eq!(rows.pages.len(), 300usize.div_ceil(rows_per_page));
             for i in 0..300 {
                 assert_eq!(row(rows.view(), i), [i as f32, 0.5]);
-                let run = rows.view().run(i).len() / 8;
-                assert_eq!(run, rows_per_page - i % rows_per_page);
+                let end = 300.min(i + 70);
+                let runs: Vec<&[u8]> = rows.view().runs(i..end).collect();
+                let expected: Vec<&[u8]> = (i..end).map(|i| rows.view().packed(i)).collect();
+                assert_eq!(runs.concat(), expected.concat());
+                assert_eq!(runs.len(), (end - 1) / rows_per_page - i / rows_per_page + 1);
             }
+            assert!(rows.view().runs(900..950).next().is_none());
             for page in &rows.pages {
                 let (before, rest) = page.split_at(24);
                 let after = &rest[rows.list.bytes()..];
@@ -212,6 +256,38 @@ pub(crate) mod tests {
         assert_eq!(row(rows.view(), 99), [99.0, 0.5]);
         assert_eq!(row(list.rows(&fork, 100), 99), [-1.0, -1.0]);
         assert_eq!(row(list.rows(&fork, 100), 98), [98.0, 0.5]);
+    }
+
+    #[test]
+    fn places_are_quotient_and_remainder() {
+        let format = RowFormat::F32 { width: 1 };
+        for rows_per_page in [
+            1,
+            2,
+            3,
+            7,
+            32,
+            641,
+            65_535,
+            65_536,
+            (1 << 31) + 1,
+            (1 << 32) - 1,
+            1 << 32,
+        ] {
+            let list = RowList {
+                format,
+                offset: 0,
+                rows_per_page,
+            };
+            let view = list.rows(&[], 0);
+            let near = |n: usize| n.saturating_sub(2)..n + 2;
+            let multiples = [1, 2, 1000, (1 << 32) / rows_per_page].map(|n| n * rows_per_page);
+            for index in multiples.into_iter().chain([0, 1 << 31]).flat_map(near) {
+                if index < 1 << 32 {
+                    assert_eq!(view.place(index), (index / rows_per_page, index % rows_per_page));
+                }
+            }
+        }
     }
 
     #[test]

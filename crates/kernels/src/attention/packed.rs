@@ -28,8 +28,12 @@ const PAIRS: usize = 64;
 /// Sixteens of heads in an item that weights one tile's values for one query.
 const VECTORS_PER_ITEM: usize = 2;
 
-/// Packed rows that are fetched before they are unpacked.
-const ROWS_AHEAD: usize = 8;
+/// Packed rows that are fetched before they are unpacked. Those of a heavy layer lie one in a page, all in the same sets of
+/// the first-level cache: it has no room for many.
+const ROWS_AHEAD: usize = 4;
+
+/// Packed rows whose places in memory are looked up before they are fetched.
+const PLACES_AHEAD: usize = 16;
 
 /// With fewer queries for each thread than this, queries are computed one after the other, each by the whole team.
 const QUERIES_PER_THREAD: usize = 4;
@@ -148,6 +152,9 @@ impl<'a> Kernel<'a> {
                     let index = |i: usize| chosen.map_or(i, |chosen| chosen[i] as usize);
                     if i + ROWS_AHEAD < rows.span.count {
                         packed.prefetch(index(i + ROWS_AHEAD));
+                    }
+                    if i + PLACES_AHEAD < rows.span.count {
+                        packed.look_up(index(i + PLACES_AHEAD));
                     }
                     let RowFormat::Kv { nope, rope } = packed.format() else {
                         panic!("BF16 attention takes packed KV rows, not {:?}", packed.format());

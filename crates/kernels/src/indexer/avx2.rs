@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::codes::{MAX_EXPONENT, MIN_EXPONENT};
-use super::keys::{KEYS, KeyBlock, PackedKeys, TABLE};
+use super::keys::{KEYS, KeyBlock, PART, PackedKeys, TABLE};
 use super::queries::{ROWS, Tile};
 
 /// Keys of a register.
@@ -26,6 +26,9 @@ pub(super) fn load(block: &mut KeyBlock, rows: &PackedKeys<'_>) {
     );
     block.irregular = 0;
     for first in (0..KEYS).step_by(LANES) {
+        if first % PART == 0 {
+            rows.prefetch_next(first / PART);
+        }
         let ends = rows.from(first).wrapping_add(rows.stride() - 4);
         let exponents: [u32; LANES] = std::array::from_fn(|lane| {
             // SAFETY: the last four bytes of one of the rows.

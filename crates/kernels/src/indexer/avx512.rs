@@ -26,6 +26,7 @@ pub(super) fn load(block: &mut KeyBlock, rows: &PackedKeys<'_>) {
     );
     block.irregular = 0;
     for part in 0..PARTS {
+        rows.prefetch_next(part);
         let first = part * LANES;
         let ends = rows.from(first).wrapping_add(rows.stride() - 4);
         let exponents: [u32; LANES] = std::array::from_fn(|lane| {

@@ -10,7 +10,11 @@ use crate::rows::RowFormat;
 pub(super) const KEYS: usize = 64;
 
 /// Keys of a block that lie one after the other in memory, at least.
-const PART: usize = 16;
+pub(super) const PART: usize = 16;
+const PARTS: usize = KEYS / PART;
+
+/// Keys ahead whose places in memory are looked up.
+const PLACES_AHEAD: usize = 3 * KEYS;
 
 /// Bytes of the widest key that has an integer form.
 const MAX_BYTES: usize = MAX_WIDTH / 2 + MAX_WIDTH / GROUP;
@@ -43,15 +47,14 @@ impl KeyBlock {
         }
     }
 
-    /// Takes [`KEYS`] keys from `first` on, a multiple of them. Where there are fewer, the rest is any keys.
+    /// Takes [`KEYS`] keys from `first` on, a multiple of them. Where there are fewer, the rest is any keys. Asks meanwhile
+    /// for the keys after these to be brought into the cache.
     pub(super) fn load(&mut self, kernel: Kernel, keys: PagedRows<'_>, first: usize) {
         let (width, bytes) = (keys.format().width(), keys.format().bytes());
+        look_up(keys, first + PLACES_AHEAD);
         if keys.rows_per_page().is_multiple_of(PART) {
-            let parts = std::array::from_fn(|part| {
-                let at = first + part * PART;
-                keys.run(if at < keys.len() { at } else { first })
-            });
-            self.load_parts(kernel, &PackedKeys::new(parts, width));
+            let (parts, next) = (parts(keys, first), parts(keys, first + KEYS));
+            self.load_parts(kernel, &PackedKeys::new(parts, next, width));
         } else {
             let mut copy = [0; KEYS * MAX_BYTES];
             let seen = first..keys.len().min(first + KEYS);
@@ -59,7 +62,7 @@ impl KeyBlock {
                 row.copy_from_slice(keys.packed(index));
             }
             let parts = std::array::from_fn(|part| &copy[part * PART * bytes..][..PART * bytes]);
-            self.load_parts(kernel, &PackedKeys::new(parts, width));
+            self.load_parts(kernel, &PackedKeys::new(parts, [&[]; PARTS], width));
         }
     }
 
@@ -100,32 +103,49 @@ impl KeyBlock {
     }
 }
 
-/// Asks for the [`KEYS`] keys from `first` on, a multiple of them, to be brought into the cache.
-pub(super) fn prefetch(keys: PagedRows<'_>, first: usize) {
-    let bytes = keys.format().bytes();
-    let (mut at, end) = (first, keys.len().min(first + KEYS));
-    while at < end {
-        let run = keys.run(at);
-        let rows = (run.len() / bytes).min(end - at);
-        matmul::prefetch(&run[..rows * bytes]);
-        at += rows;
+/// The [`PART`]s of [`KEYS`] keys from `first` on; in place of those that are not there, the last that is, or nothing.
+fn parts(keys: PagedRows<'_>, first: usize) -> [&[u8]; PARTS] {
+    let bytes = PART * keys.format().bytes();
+    let mut parts = keys
+        .runs(first..first + KEYS)
+        .flat_map(|run| run.chunks_exact(bytes));
+    let mut last = &[][..];
+    std::array::from_fn(|_| {
+        last = parts.next().unwrap_or(last);
+        last
+    })
+}
+
+/// Asks for the places of [`KEYS`] keys in memory to be looked up: lines that are asked for before their place is known
+/// hold up everything after them.
+fn look_up(keys: PagedRows<'_>, first: usize) {
+    for run in keys.runs(first..first + KEYS) {
+        matmul::prefetch(&run[..1]);
+        matmul::prefetch(&run[run.len() - 1..]);
     }
 }
 
 /// [`KEYS`] packed rows in [`PART`]s, checked once.
 pub(super) struct PackedKeys<'a> {
-    parts: [&'a [u8]; KEYS / PART],
+    parts: [&'a [u8]; PARTS],
+    next: [&'a [u8]; PARTS],
     width: usize,
 }
 
 impl<'a> PackedKeys<'a> {
-    /// Each part is at least [`PART`] rows long.
-    fn new(parts: [&'a [u8]; KEYS / PART], width: usize) -> Self {
+    /// Each part is [`PART`] rows. `next` are the keys after these.
+    fn new(parts: [&'a [u8]; PARTS], next: [&'a [u8]; PARTS], width: usize) -> Self {
         let format = RowFormat::IndexKey { width };
         assert!(have_integers(format));
         let bytes = PART * format.bytes();
         assert!(parts.iter().all(|part| part.len() >= bytes));
-        Self { parts, width }
+        Self { parts, next, width }
+    }
+
+    /// Asks for a part of the keys after these. One at a time: the machine forgets what it is asked for too fast.
+    #[inline]
+    pub(super) fn prefetch_next(&self, part: usize) {
+        matmul::prefetch(self.next[part]);
     }
 
     /// Row `first`, and as many rows of [`Self::stride`] bytes as there are to the next multiple of [`PART`].

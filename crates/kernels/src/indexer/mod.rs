@@ -27,8 +27,14 @@ use codes::Kernel;
 use keys::{KEYS, KeyBlock};
 use queries::IntegerQuery;
 
-/// Keys of one item of work.
+/// Keys of one item of work come in multiples of this, and rows of scores too.
 const KEYS_PER_ITEM: usize = 4 * KEYS;
+
+/// The most keys of one item of work.
+const KEYS_PER_ITEM_MAX: usize = 16 * KEYS_PER_ITEM;
+
+/// Items that a thread gets at least, where there are keys for larger ones.
+const ITEMS_PER_THREAD: usize = 8;
 
 /// Queries of one item of work: they share the unpacking of the keys.
 const QUERIES_PER_ITEM: usize = 8;
@@ -186,18 +192,23 @@ impl Indexer<'_> {
             });
         }
         let (prepared, scores) = (&*prepared, Disjoint::new(scores));
-        let key_items = stride / KEYS_PER_ITEM;
+        // What is fetched ahead at an item's end is another's to use.
+        let item_keys = (n.div_ceil(QUERIES_PER_ITEM) * stride / (ITEMS_PER_THREAD * team.threads()))
+            .next_multiple_of(KEYS_PER_ITEM)
+            .clamp(KEYS_PER_ITEM, KEYS_PER_ITEM_MAX);
+        let key_items = stride.div_ceil(item_keys);
         team.run(n.div_ceil(QUERIES_PER_ITEM) * key_items, |item, scratch| {
-            let first_key = item % key_items * KEYS_PER_ITEM;
+            let first_key = item % key_items * item_keys;
             let tile = item / key_items * QUERIES_PER_ITEM;
             let tile = tile..n.min(tile + QUERIES_PER_ITEM);
             let visible = self.visible(queries.start + tile.end - 1);
             let Some(visible) = visible.checked_sub(first_key).filter(|&n| n > 0) else {
                 return;
             };
-            let visible = visible.min(KEYS_PER_ITEM);
+            let visible = visible.min(item_keys);
+            let own_scores = item_keys.min(stride - first_key);
             // SAFETY: each item owns its keys' part of its queries' rows, and holds one of them at a time.
-            let scores = |query| unsafe { scores.part(query * stride + first_key, KEYS_PER_ITEM) };
+            let scores = |query| unsafe { scores.part(query * stride + first_key, own_scores) };
             if packed {
                 self.score_packed(
                     isa,
@@ -296,7 +307,6 @@ impl Indexer<'_> {
             if codes::have_integers(format) {
                 block.load(kernel, self.keys, first_key + first);
             }
-            keys::prefetch(self.keys, first_key + first + KEYS);
             let in_sight = u64::MAX >> KEYS.saturating_sub(visible - first);
             for i in tile.clone() {
                 let Some(scores) = scores(i)[first..].first_chunk_mut() else {
