@@ -12,7 +12,7 @@ use crate::numerics::Numerics;
 const PAGE_TOKENS_MIN: usize = 128;
 
 /// Largest page of a model that is loaded: a state allocates its pages one by one, however short it is. Flash has 440 KiB,
-/// or 3 MiB in float32.
+/// or 1.7 MiB in float32.
 const PAGE_BYTES_MAX: usize = 1 << 30;
 
 /// The places of everything in a state, the same for all states of a model.
