@@ -1,5 +1,7 @@
 //! What wakes the engine's thread.
 
+use std::time::Duration;
+
 use parking_lot::{Condvar, Mutex};
 
 /// Rung when there may be something to do.
@@ -16,11 +18,12 @@ impl Bell {
         self.wake.notify_one();
     }
 
-    /// Sleeps until the bell has rung since the last time.
-    pub(crate) fn wait(&self) {
+    /// Sleeps until the bell has rung since the last time, but no longer than `most`.
+    pub(crate) fn wait(&self, most: Option<Duration>) {
         let mut rung = self.rung.lock();
-        while !*rung {
-            self.wake.wait(&mut rung);
+        match most {
+            Some(most) => drop(self.wake.wait_while_for(&mut rung, |rung| !*rung, most)),
+            None => self.wake.wait_while(&mut rung, |rung| !*rung),
         }
         *rung = false;
     }

@@ -12,7 +12,8 @@
 //!   others; if they outgrow the budget together, the one that started last is put back into the queue: its state goes to
 //!   the cache, and it resumes there, to the same bits.
 //! * *Cancelling.* Looked for before every step.
-//! * *Slow listeners.* A sequence whose listener has enough rests, and nobody waits for it.
+//! * *Slow listeners.* A sequence whose listener has enough rests, and nobody waits for it: if it rests for long while
+//!   others need its place, it goes to the cache until its listener asks again.
 
 mod bell;
 mod holdings;
@@ -101,6 +102,10 @@ pub struct SchedulerStats {
     pub decode_step_longest: Duration,
 }
 
+/// Rounds of rest after which a sequence gives up its place to one that waits: long enough that who merely looks at each
+/// token keeps it.
+const RESTS_MAX: u32 = 64;
+
 /// Sequences, and what it takes to advance them.
 pub(crate) struct Scheduler {
     core: Arc<Core>,
@@ -159,6 +164,7 @@ impl Scheduler {
         {
             self.preempt(index);
         }
+        self.running.iter_mut().for_each(Sequence::count_rests);
         let arrived = self.collect_restored();
         let admitted = self.admit();
         self.keep_within_memory();
@@ -223,13 +229,21 @@ impl Scheduler {
     /// Starts waiting sequences while there is room.
     fn admit(&mut self) -> bool {
         let mut admitted = false;
-        while self.running.len() + self.restorer.len() < self.rules.running_max {
-            let idle = self.running.is_empty() && self.restorer.is_empty();
+        self.waiting.wake();
+        loop {
             let (held, count) = (self.holdings.bytes(), self.running.len() + self.restorer.len());
             let core = &self.core;
             let fits =
-                |tokens: usize| idle || held + core.sequence_bytes(tokens, count + 1) <= core.ram_bytes;
-            let Some(mut sequence) = self.waiting.next(fits) else {
+                |tokens: usize| count == 0 || held + core.sequence_bytes(tokens, count + 1) <= core.ram_bytes;
+            let next = if count < self.rules.running_max {
+                self.waiting.next(fits)
+            } else {
+                None
+            };
+            let Some(mut sequence) = next else {
+                if self.make_way() {
+                    continue;
+                }
                 break;
             };
             admitted = true;
@@ -254,6 +268,27 @@ impl Scheduler {
             }
         }
         admitted
+    }
+
+    /// Takes a place from the sequence that has rested longest, if somebody needs one.
+    fn make_way(&mut self) -> bool {
+        let resting = self
+            .running
+            .iter()
+            .enumerate()
+            .filter(|(_, sequence)| sequence.rests >= RESTS_MAX);
+        let longest = resting.max_by_key(|(_, sequence)| sequence.rests);
+        let Some((index, _)) = longest.filter(|_| self.waiting.wants_place()) else {
+            return false;
+        };
+        let sequence = self.put_aside(index);
+        self.waiting.rest(sequence);
+        true
+    }
+
+    /// Whether somebody waits for a place that a resting sequence may soon have to give up.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.waiting.wants_place() && self.running.iter().any(|sequence| sequence.rests > 0)
     }
 
     /// Brings a sequence's state back, here if it is all in memory, or beside the steps if it must be read.
@@ -310,11 +345,18 @@ impl Scheduler {
     }
 
     fn preempt(&mut self, index: usize) {
+        let sequence = self.put_aside(index);
+        self.waiting.push_front(sequence);
+    }
+
+    /// Takes a running sequence out, to go on later from what the cache keeps of it.
+    fn put_aside(&mut self, index: usize) -> Sequence {
         let mut sequence = self.leave(index);
         sequence.state = None;
         sequence.path = None;
+        sequence.rests = 0;
         self.stats.preemptions += 1;
-        self.waiting.push_front(sequence);
+        sequence
     }
 
     /// Samples where a prompt's logits were known from the start.

@@ -26,6 +26,8 @@ pub(super) struct Sequence {
     /// Positions at which the state is to be kept, ascending, beyond where the state is.
     pub(super) boundaries: Vec<usize>,
     pub(super) last_step: u64,
+    /// Rounds since its listener last wanted something.
+    pub(super) rests: u32,
     /// Runs in steps of its own until it has passed this position: a step it shared has failed.
     pub(super) alone_until: usize,
     pub(super) sink: Box<dyn Sink>,
@@ -75,6 +77,7 @@ impl Sequence {
             path: None,
             boundaries: Vec::new(),
             last_step: 0,
+            rests: 0,
             alone_until: 0,
             sink,
             report: None,
@@ -92,6 +95,15 @@ impl Sequence {
     /// Whether whoever asked wants it no more.
     pub(super) fn is_cancelled(&self) -> bool {
         self.cancel.is_set() || self.sink.unheard()
+    }
+
+    /// Counts a round in which its listener wants nothing.
+    pub(super) fn count_rests(&mut self) {
+        self.rests = if self.sink.wanted() {
+            0
+        } else {
+            self.rests.saturating_add(1)
+        };
     }
 
     /// Tokens of the prompt.

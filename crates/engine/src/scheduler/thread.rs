@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use fathom_kernels::team::Team;
 use parking_lot::Mutex;
@@ -15,6 +16,9 @@ use super::{Bell, Job, Scheduler, SchedulerStats, Scheduling, StepRules};
 use crate::core::Core;
 use crate::generation::GenerateError;
 use crate::session::SessionError;
+
+/// How long a round of rest is when there is nothing else to do.
+const REST: Duration = Duration::from_millis(10);
 
 /// No room for another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -154,7 +158,7 @@ impl Inbox {
             });
             *self.stats.lock() = scheduler.stats();
             if !worked {
-                self.bell.wait();
+                self.bell.wait(scheduler.is_held_up().then_some(REST));
             }
         }
         scheduler.fail_all(&|| GenerateError::Session(SessionError::Ended));

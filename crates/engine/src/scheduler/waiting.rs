@@ -14,6 +14,8 @@ const USERS_MAX: usize = 4096;
 pub(super) struct Waiting {
     /// Put back; they go before all others, or those that came later would overtake them for ever.
     preempted: VecDeque<Sequence>,
+    /// Put aside because nobody listened; they want no place before somebody does.
+    resting: Vec<Sequence>,
     queues: Vec<(Arc<str>, VecDeque<Sequence>)>,
     service: HashMap<Arc<str>, u64>,
     /// Service of whoever was served last: where newcomers start.
@@ -22,7 +24,8 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn len(&self) -> usize {
-        self.preempted.len() + self.queues.iter().map(|(_, queue)| queue.len()).sum::<usize>()
+        let queued: usize = self.queues.iter().map(|(_, queue)| queue.len()).sum();
+        self.preempted.len() + self.resting.len() + queued
     }
 
     /// A new request.
@@ -43,6 +46,22 @@ impl Waiting {
     /// One that has run already.
     pub(super) fn push_front(&mut self, sequence: Sequence) {
         self.preempted.push_front(sequence);
+    }
+
+    /// One that has run already, and whose listener wants nothing for now.
+    pub(super) fn rest(&mut self, sequence: Sequence) {
+        self.resting.push(sequence);
+    }
+
+    /// Those whose listeners want something again wait for a place.
+    pub(super) fn wake(&mut self) {
+        let heard = self.resting.extract_if(.., |sequence| sequence.sink.wanted());
+        self.preempted.extend(heard);
+    }
+
+    /// Whether anybody waits for a place.
+    pub(super) fn wants_place(&self) -> bool {
+        !self.preempted.is_empty() || !self.queues.is_empty()
     }
 
     /// Prompt tokens computed for a user, as fairness counts them.
@@ -91,6 +110,7 @@ impl Waiting {
                 gone.extend(queue.remove(index));
             }
         }
+        gone.extend(self.resting.extract_if(.., |sequence| sequence.is_cancelled()));
         self.queues.retain(|(_, queue)| !queue.is_empty());
         gone
     }
@@ -99,8 +119,10 @@ impl Waiting {
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Sequence> {
         let queues = std::mem::take(&mut self.queues);
         let preempted = std::mem::take(&mut self.preempted);
+        let resting = std::mem::take(&mut self.resting);
         preempted
             .into_iter()
+            .chain(resting)
             .chain(queues.into_iter().flat_map(|(_, queue)| queue))
     }
 }

@@ -158,6 +158,24 @@ fn a_slow_listener_rests_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn who_does_not_listen_for_long_gives_up_the_place_and_gets_it_back() {
+    let engine = by_hand(None, 1, 1);
+    let (prompt, other) = (tokens(&engine, 150, 3), tokens(&engine, 40, 4));
+    let (mut first, mut second) = (engine.session(), engine.session());
+    let mut slow = first.generate(&prompt, &options(1, 50), 5).unwrap();
+    while engine.step(StepRules::default()) {}
+    let mut quick = [second.generate(&other, &options(2, 50), 1000).unwrap()];
+    let texts = run_all(&engine, &mut quick, |_| StepRules::default());
+    assert_eq!(texts[0], alone(&other, &options(2, 50)));
+    assert_eq!((engine.stats().preemptions, engine.stats().waiting), (1, 1));
+    let (text, over) = look(&mut slow);
+    assert!(!over);
+    let rest = run_all(&engine, &mut [slow], |_| StepRules::default()).remove(0);
+    assert_eq!([text, rest].concat(), alone(&prompt, &options(1, 50)));
+    assert_eq!((engine.stats().running, engine.stats().waiting), (0, 0));
+}
+
+#[test]
 fn cancelling_frees_the_place_within_a_step() {
     let engine = by_hand(None, 1, 1);
     let prompt = tokens(&engine, 300, 4);

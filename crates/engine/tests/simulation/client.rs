@@ -148,7 +148,9 @@ async fn ask(
             run.cancel();
         }
         if conversation.borrow_mut().random.chance(request.slowness) {
-            pause(conversation, 6).await;
+            // Some stay away for so long that the engine gives their place to others.
+            let long = conversation.borrow_mut().random.chance(request.slowness / 6);
+            pause(conversation, if long { 200 } else { 6 }).await;
         }
     }
     match run.finish().await {

@@ -25,7 +25,7 @@ use crate::traffic::{Conversation, Corpus};
 const ROUNDS_MAX: usize = 40_000;
 
 /// Rounds without any work, while clients wait, after which they wait in vain.
-const IDLE_ROUNDS_MAX: usize = 400;
+const IDLE_ROUNDS_MAX: usize = 1_000;
 
 /// The world of a seed.
 pub(crate) struct World {
