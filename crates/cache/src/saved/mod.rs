@@ -145,5 +145,6 @@ pub enum LoadError {
 
 /// Enough of an identity to tell it from others.
 fn hex(identity: &[u8; 32]) -> String {
-    identity[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    let [a, b, c, d, e, f, ..] = identity;
+    format!("{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}")
 }

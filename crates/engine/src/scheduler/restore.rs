@@ -64,10 +64,6 @@ impl Restorer {
         self.count
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     /// Has a sequence's state read.
     pub(super) fn send(&mut self, sequence: Sequence, found: Found) {
         if let Some(send) = self.thread.as_ref().and_then(|reader| reader.send.as_ref()) {
