@@ -319,6 +319,11 @@ impl<'a> Int8View<'a> {
         self.width
     }
 
+    /// Tiles that any rows are in, at least one.
+    pub(crate) fn tile_count(&self) -> usize {
+        Tiles::of(self.rows).count
+    }
+
     /// The rows in tiles.
     pub(crate) fn tiles(&self) -> impl Iterator<Item = Tile<'a>> + use<'a> {
         let (view, blocks) = (*self, self.width.div_ceil(BLOCK));

@@ -34,7 +34,7 @@ pub(crate) const GROUP: usize = 32;
 /// Groups of a block.
 pub(crate) const GROUPS: usize = BLOCK / GROUP;
 
-/// Weight rows of one item of a product with many inputs.
+/// Weight rows of one item of a product with many inputs, and the most whose outputs are written together.
 const ROWS_PER_ITEM: usize = 32;
 
 /// Bytes of weights that one item of a product with few inputs streams.
@@ -89,14 +89,33 @@ impl Int8Product<'_> {
         }
     }
 
+    /// Asks for where [`Int8Product::finish`] will soon write outputs of some inputs: each input's lie far from the last's.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn expect(&self, row: usize, rows: usize, inputs: std::ops::Range<usize>) {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        for t in inputs {
+            // SAFETY: as in `finish`; nothing is read or written.
+            let out = unsafe { self.y.part(t * self.y_stride + row, rows) };
+            for line in out.chunks(16).chain([&out[rows - 1..]]) {
+                // SAFETY: a prefetch is a hint; every x86-64 has it.
+                unsafe { _mm_prefetch::<_MM_HINT_ET0>(line.as_ptr().cast()) };
+            }
+        }
+    }
+
     /// Writes the outputs of rows `row .. row + rows` of the matrix from their totals, `[inputs][width]`.
     #[cfg(target_arch = "x86_64")]
     fn finish(&self, row: usize, rows: usize, totals: &[f32], width: usize) {
+        let mut scales = [0.0; ROWS_PER_ITEM];
+        for (i, scale) in scales[..rows].iter_mut().enumerate() {
+            *scale = self.matrix.row_scale(row + i);
+        }
         for (t, totals) in totals.chunks_exact(width).enumerate() {
             // SAFETY: output r of an input row is weight row r's, and each weight row is in exactly one item.
             let out = unsafe { self.y.part(t * self.y_stride + row, rows) };
-            for (i, (y, total)) in out.iter_mut().zip(totals).enumerate() {
-                *y = total * self.matrix.row_scale(row + i);
+            for ((y, total), scale) in out.iter_mut().zip(totals).zip(&scales) {
+                *y = total * scale;
             }
         }
     }

@@ -3,21 +3,25 @@
 #[allow(clippy::wildcard_imports, reason = "a kernel uses dozens of intrinsics")]
 use std::arch::x86_64::*;
 
-use super::{Operand, TILE};
+use super::{Operand, Sums, TILE};
 use crate::formats::{e2m1, ue8m0};
 use crate::lanes::LANES;
 use crate::matrix::{Elements, FP8_BLOCK, Matrix};
 
-/// See [`super::dots`]: sixteen accumulators, one for each pair of rows.
+/// See [`super::dots`]: an accumulator for each pair of rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn dots(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE]; TILE]) {
+pub(super) fn dots(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut Sums) {
     match (x.rows, w.rows) {
-        (4, 4) => tile::<4, 4>(w, x, k, out),
-        (1, 4) => tile::<1, 4>(w, x, k, out),
+        (1, TILE) => tile::<1, TILE>(w, x, k, out),
+        (2, TILE) => tile::<2, TILE>(w, x, k, out),
+        (3, TILE) => tile::<3, TILE>(w, x, k, out),
+        (4, TILE) => tile::<4, TILE>(w, x, k, out),
+        (5, TILE) => tile::<5, TILE>(w, x, k, out),
+        (6, TILE) => tile::<6, TILE>(w, x, k, out),
         _ => {
             for i in 0..x.rows {
                 for j in 0..w.rows {
-                    let mut one = [[0.0; TILE]; TILE];
+                    let mut one = Sums::default();
                     let x = Operand {
                         data: &x.data[i * x.stride..],
                         stride: x.stride,
@@ -38,12 +42,7 @@ pub(super) fn dots(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; 
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
-fn tile<const X: usize, const W: usize>(
-    w: &Operand<'_>,
-    x: &Operand<'_>,
-    k: usize,
-    out: &mut [[f32; TILE]; TILE],
-) {
+fn tile<const X: usize, const W: usize>(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut Sums) {
     let xs: [&[f32]; X] = std::array::from_fn(|i| &x.data[i * x.stride..][..k]);
     let ws: [&[f32]; W] = std::array::from_fn(|j| &w.data[j * w.stride..][..k]);
     let mut sums = [[_mm512_setzero_ps(); W]; X];
@@ -87,7 +86,7 @@ pub(super) fn stream(
     from: usize,
     k: usize,
     x: &Operand<'_>,
-    out: &mut [[f32; TILE]; TILE],
+    out: &mut Sums,
 ) {
     match x.rows {
         1 => stream_inputs::<1>(matrix, (row, rows), from, k, x, out),
@@ -105,7 +104,7 @@ fn stream_inputs<const X: usize>(
     from: usize,
     k: usize,
     x: &Operand<'_>,
-    out: &mut [[f32; TILE]; TILE],
+    out: &mut Sums,
 ) {
     debug_assert!(k.is_multiple_of(LANES));
     // Rows beyond the last are the last again; their results are dropped.

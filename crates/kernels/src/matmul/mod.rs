@@ -31,8 +31,11 @@ const STREAMED_BYTES: usize = 64 << 10;
 /// Weight rows that are fetched before they are decoded.
 const ROWS_AHEAD: usize = 3;
 
-/// Weight rows and input rows of one register tile.
+/// Weight rows of one register tile.
 const TILE: usize = 4;
+
+/// Input rows of one register tile: as many sums as fit registers beside a weight of each row and an input.
+const TILE_INPUTS: usize = 6;
 
 /// One product of a group: `rows` rows of `matrix` from `first_row` on, times every row of `x`.
 pub struct Product<'a> {
@@ -301,11 +304,12 @@ fn multiply_tile(
                 &mut weights[row * K_CHUNK..][..k],
             );
         }
-        for t in inputs.clone().step_by(TILE) {
-            let x_tile = TILE.min(inputs.end - t);
+        let tile = if streams { TILE } else { TILE_INPUTS };
+        for t in inputs.clone().step_by(tile) {
+            let x_tile = tile.min(inputs.end - t);
             for row in (0..rows).step_by(TILE) {
                 let w_tile = TILE.min(rows - row);
-                let mut sums = [[0.0f32; TILE]; TILE];
+                let mut sums = Sums::default();
                 let x = Operand {
                     data: &x[t * x_stride + from..],
                     stride: x_stride,
@@ -355,7 +359,10 @@ pub(crate) fn prefetch(bytes: &[u8]) {
     let _ = bytes;
 }
 
-/// Up to [`TILE`] rows of a float32 matrix.
+/// What a register tile computes: `[inputs][weight rows]`.
+type Sums = [[f32; TILE]; TILE_INPUTS];
+
+/// Up to [`TILE`] rows of weights or [`TILE_INPUTS`] of inputs, float32.
 #[derive(Clone, Copy)]
 pub(crate) struct Operand<'a> {
     pub(crate) data: &'a [f32],
@@ -371,7 +378,7 @@ impl Operand<'_> {
 
 /// `out[i][j] = Σ_k x[i][k] · w[j][k]` over one chunk of at most [`K_CHUNK`] columns.
 #[inline]
-pub(crate) fn dots(isa: Isa, w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE]; TILE]) {
+pub(crate) fn dots(isa: Isa, w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut Sums) {
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512 {
         // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the features.
@@ -382,7 +389,7 @@ pub(crate) fn dots(isa: Isa, w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &m
 }
 
 #[inline(always)]
-fn dots_body(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE]; TILE]) {
+fn dots_body(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut Sums) {
     for i in 0..x.rows {
         for j in 0..w.rows {
             let (x, w) = (x.row(i, k), w.row(j, k));
@@ -393,7 +400,7 @@ fn dots_body(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE];
 
 multiversion! {
     /// The scalar twin of the vector kernel, compiled for each instruction set.
-    fn dots_portable = dots_body(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut [[f32; TILE]; TILE])
+    fn dots_portable = dots_body(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut Sums)
 }
 
 /// See [`Matrix::decode`].
@@ -466,11 +473,11 @@ fn add_weighted_rows_body(p: &[f32], stride: usize, rows: &[f32], width: usize, 
 pub(crate) fn score_rows(isa: Isa, q: &[f32], rows: &[f32], width: usize, scores: &mut [f32], stride: usize) {
     let (heads, n) = (q.len() / width, rows.len() / width);
     debug_assert!(width <= K_CHUNK);
-    for i in (0..heads).step_by(TILE) {
+    for i in (0..heads).step_by(TILE_INPUTS) {
         let x = Operand {
             data: &q[i * width..],
             stride: width,
-            rows: TILE.min(heads - i),
+            rows: TILE_INPUTS.min(heads - i),
         };
         for r in (0..n).step_by(TILE) {
             let w = Operand {
@@ -478,7 +485,7 @@ pub(crate) fn score_rows(isa: Isa, q: &[f32], rows: &[f32], width: usize, scores
                 stride: width,
                 rows: TILE.min(n - r),
             };
-            let mut sums = [[0.0f32; TILE]; TILE];
+            let mut sums = Sums::default();
             dots(isa, &w, &x, width, &mut sums);
             for (a, sums) in sums.iter().enumerate().take(x.rows) {
                 scores[(i + a) * stride + r..][..w.rows].copy_from_slice(&sums[..w.rows]);

@@ -25,7 +25,6 @@ pub(in crate::int8) fn multiply(product: &Int8Product<'_>, from: usize, rows: us
         BLOCKS * GROUPS * TILE_ROWS * LANES,
         inputs * WIDTH,
     ]);
-    totals.fill(0.0);
     let mut panel = Panel { integers, scales };
     for first in (0..blocks).step_by(BLOCKS) {
         let count = BLOCKS.min(blocks - first);
@@ -55,15 +54,23 @@ pub(in crate::int8) fn multiply(product: &Int8Product<'_>, from: usize, rows: us
                 Elements::F32(_) | Elements::Bf16(_) => {}
             }
         }
-        // The next blocks of these rows, or the first of the rows that follow them, come while these are multiplied.
-        let next = first + BLOCKS;
-        if next < blocks {
-            matrix.prefetch_blocks(row..row + rows, next..next + BLOCKS);
+        // The next blocks of these rows, or the first of the rows that follow them, come while these are multiplied, a few
+        // with each tile.
+        let (next_rows, next_blocks) = if first + BLOCKS < blocks {
+            (row, first + BLOCKS..first + 2 * BLOCKS)
         } else {
-            matrix.prefetch_blocks(row + rows..row + 2 * rows, 0..BLOCKS);
-        }
+            (row + rows, 0..BLOCKS)
+        };
+        let share = rows.div_ceil(product.x.tile_count());
+        let mut shares = (next_rows..next_rows + rows).step_by(share);
         for x in product.x.tiles() {
             let totals = &mut totals[x.row * WIDTH..][..x.rows * WIDTH];
+            if let Some(from) = shares.next() {
+                matrix.prefetch_blocks(from..(from + share).min(next_rows + rows), next_blocks.clone());
+            }
+            if first + BLOCKS >= blocks {
+                product.expect(row, rows, x.row..x.row + x.rows);
+            }
             let range = (first, count);
             match (x.rows, groups) {
                 (1, 4) => tile::<1, 4>(&panel, &x, range, totals),
@@ -84,7 +91,7 @@ pub(in crate::int8) fn multiply(product: &Int8Product<'_>, from: usize, rows: us
     product.finish(row, rows, totals, WIDTH);
 }
 
-/// `T` inputs against a panel of blocks `first .. first + count`: adds to `totals` `[T][TILE_ROWS]`.
+/// `T` inputs against a panel of blocks `first .. first + count`: adds to `totals` `[T][TILE_ROWS]`, block 0 to nothing.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma")]
 fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
     panel: &Panel<'_>,
@@ -101,6 +108,8 @@ fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
         let weights = &panel.integers[block * QUADS * TILE_ROWS * 64..][..QUADS * TILE_ROWS * 64];
         let scales = &panel.scales[block * GROUPS_OF_BLOCK * TILE_ROWS * LANES..]
             [..GROUPS_OF_BLOCK * TILE_ROWS * LANES];
+        // Before the first block there is no total yet.
+        let before = if first + block == 0 { 0 } else { 0xFFFF };
         let mut sums = [[_mm512_setzero_ps(); TILE_ROWS]; T];
         for group in 0..GROUPS_OF_BLOCK {
             let mut dots = [[_mm512_setzero_si512(); TILE_ROWS]; T];
@@ -143,8 +152,11 @@ fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
             let scale = _mm512_set1_ps(input_scales[t]);
             for r in 0..TILE_ROWS {
                 let total = totals[(t * TILE_ROWS + r) * LANES..][..LANES].as_mut_ptr();
-                // SAFETY: sixteen floats are read and written of a line of sixteen.
-                unsafe { _mm512_store_ps(total, _mm512_fmadd_ps(sums[t][r], scale, _mm512_load_ps(total))) };
+                // SAFETY: sixteen floats are read, unless masked off, and written of a line of sixteen.
+                unsafe {
+                    let before = _mm512_maskz_load_ps(before, total);
+                    _mm512_store_ps(total, _mm512_fmadd_ps(sums[t][r], scale, before));
+                }
             }
         }
     }
