@@ -15,7 +15,7 @@ use crate::memory::NotEnoughMemory;
 use crate::run::{Place, Run};
 use crate::sampling::Sampler;
 use crate::scheduler::{Busy, Cancel, Goal, Job, Sink};
-use crate::timeline::{Slot, Timeline};
+use crate::timeline::{Home, Slot, Timeline};
 
 pub use saved::{RestoreError, SaveError};
 
@@ -263,7 +263,7 @@ impl Session {
             prompt,
             goal,
             sink: Box::new(sink(producer)),
-            slot: Arc::clone(&slot),
+            slot: Home::new(Arc::clone(&slot)),
             cancel: cancel.clone(),
         };
         self.place = Place::Away(slot);

@@ -22,8 +22,31 @@ pub(crate) struct Slot {
     returned: Condvar,
 }
 
+/// The scheduler's end of a slot. Should a bug lose what it belongs to, the session comes back empty rather than never.
+pub(crate) struct Home(Option<Arc<Slot>>);
+
+impl Home {
+    pub(crate) fn new(slot: Arc<Slot>) -> Self {
+        Self(Some(slot))
+    }
+
+    pub(crate) fn put(mut self, timeline: Timeline) {
+        if let Some(slot) = self.0.take() {
+            slot.put(timeline);
+        }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0.take() {
+            slot.put(Timeline::default());
+        }
+    }
+}
+
 impl Slot {
-    pub(crate) fn put(&self, timeline: Timeline) {
+    fn put(&self, timeline: Timeline) {
         *self.timeline.lock() = Some(timeline);
         self.returned.notify_all();
     }
@@ -37,5 +60,23 @@ impl Slot {
                 None => self.returned.wait(&mut timeline),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeline_that_is_lost_is_an_empty_one() {
+        let slot = Arc::<Slot>::default();
+        let timeline = Timeline {
+            tokens: vec![1, 2],
+            ..Timeline::default()
+        };
+        Home::new(Arc::clone(&slot)).put(timeline);
+        assert_eq!(slot.take().tokens, [1, 2]);
+        drop(Home::new(Arc::clone(&slot)));
+        assert!(slot.take().tokens.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::generation::{GenerateError, Generation, Prefill};
 use crate::sampling::{Sampler, TokenLogprob};
-use crate::timeline::{Slot, Timeline};
+use crate::timeline::{Home, Timeline};
 
 /// A prompt to compute, and perhaps to continue.
 pub(crate) struct Job {
@@ -19,7 +19,7 @@ pub(crate) struct Job {
     pub(crate) goal: Goal,
     pub(crate) sink: Box<dyn Sink>,
     /// Where the timeline goes afterwards.
-    pub(crate) slot: Arc<Slot>,
+    pub(crate) slot: Home,
     pub(crate) cancel: Cancel,
 }
 

@@ -90,6 +90,8 @@ pub struct SchedulerStats {
     pub running: usize,
     /// Requests waiting now.
     pub waiting: usize,
+    /// Bytes that running sequences hold: pages, once where they share them, and live states.
+    pub held_bytes: u64,
     /// Forward passes.
     pub steps: u64,
     /// Prompt tokens computed.
@@ -152,6 +154,7 @@ impl Scheduler {
         SchedulerStats {
             running: self.running.len() + self.restorer.len(),
             waiting: self.waiting.len(),
+            held_bytes: self.held_bytes(),
             ..self.stats
         }
     }
@@ -331,11 +334,16 @@ impl Scheduler {
         self.running.push(sequence);
     }
 
+    /// Bytes of what running sequences hold.
+    fn held_bytes(&self) -> u64 {
+        self.holdings.bytes() + self.core.sequence_bytes(0, self.running.len())
+    }
+
     /// Puts running sequences back into the queue until the others fit into the budget.
     fn keep_within_memory(&mut self) {
         loop {
             let outside = self.core.sequence_bytes(0, self.running.len());
-            if self.holdings.bytes() + outside <= self.core.ram_bytes || self.running.len() <= 1 {
+            if self.held_bytes() <= self.core.ram_bytes || self.running.len() <= 1 {
                 // What is cached and not in use makes room.
                 self.core.cache.make_room(outside);
                 return;

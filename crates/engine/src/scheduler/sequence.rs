@@ -11,7 +11,7 @@ use super::RequestPlace;
 use super::job::{Cancel, Goal, Job, Sink};
 use crate::generation::{End, GenerateError, Generation, Prefill, Timings};
 use crate::sampling::{SamplingError, token_logprob};
-use crate::timeline::{Slot, Timeline};
+use crate::timeline::{Home, Timeline};
 
 /// Tokens, how many of them the model has seen, and who waits for the rest.
 pub(super) struct Sequence {
@@ -39,7 +39,7 @@ pub(super) struct Sequence {
     /// Logits after all of `tokens`; empty if they are not known.
     logits: Vec<f32>,
     goal: Goal,
-    slot: Arc<Slot>,
+    slot: Home,
     cancel: Cancel,
     _place: RequestPlace,
     queued: Instant,

@@ -386,6 +386,15 @@ fn check(engine: &Engine, options: &EngineOptions) -> Result<(), String> {
         return Err(format!("the cache holds {} bytes of {budget}", tree.ram_bytes));
     }
     let stats = engine.stats();
+    // Before a step all fits; the step may complete a page of every sequence, and more of a long chunk.
+    let pages = stats.running + options.chunk_tokens / engine.model().page_tokens();
+    let most = budget + (pages * engine.model().page_bytes()) as u64;
+    if stats.held_bytes > most {
+        return Err(format!(
+            "sequences hold {} bytes of {budget}, {stats:?}",
+            stats.held_bytes
+        ));
+    }
     if stats.running > options.scheduling.running_max {
         return Err(format!("too many run at once: {stats:?}"));
     }
