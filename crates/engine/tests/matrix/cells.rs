@@ -187,6 +187,33 @@ pub(crate) fn policy_none(ground: &Ground) -> Failures {
     policy(ground, Policy::None, |hit| hit.replayed > 0)
 }
 
+pub(crate) fn saved(ground: &Ground) -> Failures {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (first, second) = (ground.engine(periodic(), None), ground.engine(Policy::None, None));
+    let mut failures = Vec::new();
+    // The whole prompt; less, in an open window and at the end of a page.
+    for (name, question, cut) in [("whole", 0, 0), ("open", 3, 2), ("page", 2, 127), ("short", 5, 1)] {
+        let question = &ground.questions[question];
+        let path = dir.path().join(name);
+        let mut session = first.session_of(name);
+        let shared = &question.prompt[..question.prompt.len() - cut];
+        let task: Task<'_, _> = Box::pin(read(&mut session, shared));
+        drive(&first, vec![task], ragged);
+        session.save(&path, b"note").expect("saved");
+        let (mut restored, note) = second.restore_of(name, &path).expect("restored");
+        must(&mut failures, note == b"note", || {
+            format!("another note: {note:?}")
+        });
+        let way = way(name, name, ragged);
+        let (differing, hits) = together(&second, vec![(&mut restored, question)], &way);
+        failures.extend(differing);
+        must(&mut failures, hits[0].cached == shared.len(), || {
+            format!("{name}: computed again: {hits:?}")
+        });
+    }
+    failures
+}
+
 pub(crate) fn fork(ground: &Ground) -> Failures {
     let engine = ground.engine(periodic(), None);
     let mut failures = Vec::new();

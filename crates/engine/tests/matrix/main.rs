@@ -24,7 +24,7 @@ type Failures = Vec<String>;
 type Cell = fn(&Ground) -> Failures;
 
 /// The rows of the matrix in ARCHITECTURE.md.
-const CELLS: [(&str, Cell); 12] = [
+const CELLS: [(&str, Cell); 13] = [
     ("any chunking", cells::chunking),
     ("any batch company and order", cells::company),
     ("RAM hit", cells::ram_hit),
@@ -32,6 +32,7 @@ const CELLS: [(&str, Cell); 12] = [
     ("policy full", cells::policy_full),
     ("policy periodic", cells::policy_periodic),
     ("policy none", cells::policy_none),
+    ("saved to a file and restored", cells::saved),
     ("fork", cells::fork),
     ("rewind and append again", cells::rewind),
     ("preempt and resume", cells::preempt),

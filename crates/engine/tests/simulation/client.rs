@@ -23,6 +23,15 @@ pub(crate) struct Shared {
     pub(crate) wrong: RefCell<Vec<String>>,
 }
 
+/// The session a conversation goes on in after a start, and whether it is one that was saved: if there is one and it is
+/// sound.
+pub(crate) fn reopen(engine: &Arc<Engine>, conversation: &Conversation) -> (Session, bool) {
+    match engine.restore_of(conversation.isolation, &conversation.file) {
+        Ok((session, _)) => (session, true),
+        Err(_) => (engine.session_of(conversation.isolation), false),
+    }
+}
+
 /// A client that goes on with a conversation in `session`.
 pub(crate) fn client(
     shared: Rc<Shared>,
@@ -63,6 +72,13 @@ pub(crate) fn client(
                 .borrow_mut()
                 .extend(isolation, number, &outcome.tokens);
             let mut conversation = conversation.borrow_mut();
+            // Without a state, saving would compute it, and wait for an engine that nobody drives.
+            if session.kv_bytes() > 0
+                && conversation.random.chance(25)
+                && let Err(error) = session.save(&conversation.file, b"")
+            {
+                shared.wrong.borrow_mut().push(format!("saving: {error}"));
+            }
             conversation.history = [&request.prompt[..], &outcome.tokens].concat();
             conversation.prompt = request.prompt;
             conversation.open = None;

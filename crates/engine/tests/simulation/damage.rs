@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use fathom_synthetic::Random;
 
-/// Does something bad to one of the directory's files. Says what.
+/// Does something bad to one of the files in and below the directory. Says what.
 pub(crate) fn damage(dir: &Path, random: &mut Random) -> io::Result<String> {
-    let files = segments(dir)?;
+    let files = files(dir)?;
     let Some(path) = files.get(random.below(files.len())) else {
         return Ok("nothing to damage".to_owned());
     };
@@ -59,12 +59,14 @@ pub(crate) fn damage(dir: &Path, random: &mut Random) -> io::Result<String> {
     Ok(format!("{name} {what}"))
 }
 
-/// Segment files, by name.
-fn segments(dir: &Path) -> io::Result<Vec<PathBuf>> {
+/// Segments of the cache and saved sessions, by name.
+fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "seg") {
+        if path.is_dir() {
+            files.append(&mut self::files(&path)?);
+        } else if path.file_name().is_none_or(|name| name != "lock") {
             files.push(path);
         }
     }

@@ -1,5 +1,7 @@
 //! Who asks what: conversations that share beginnings, and go back on what they said.
 
+use std::path::{Path, PathBuf};
+
 use fathom_synthetic::Random;
 
 /// Longest prompt, in tokens.
@@ -75,6 +77,8 @@ pub(crate) struct Conversation {
     pub(crate) random: Random,
     /// Requests still to make.
     pub(crate) left: usize,
+    /// Where its session is saved now and then.
+    pub(crate) file: PathBuf,
     /// The last prompt and what was answered.
     pub(crate) prompt: Vec<u32>,
     pub(crate) history: Vec<u32>,
@@ -83,13 +87,14 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    pub(crate) fn new(name: usize, random: Random, left: usize) -> Self {
+    pub(crate) fn new(name: usize, random: Random, left: usize, dir: &Path) -> Self {
         let isolation = ["", "", "", "a", "b"][name % 5];
         Self {
             name,
             isolation,
             random,
             left,
+            file: dir.join(name.to_string()),
             prompt: Vec::new(),
             history: Vec::new(),
             open: None,
@@ -103,6 +108,7 @@ impl Conversation {
             isolation: self.isolation,
             random: Random::new(self.random.next_u64()),
             left: self.random.between(1, 2),
+            file: self.file.with_file_name(name.to_string()),
             prompt: self.prompt.clone(),
             history: self.history.clone(),
             open: None,

@@ -15,7 +15,7 @@ use fathom_synthetic::Random;
 use tempfile::TempDir;
 
 use crate::Colds;
-use crate::client::{Shared, client};
+use crate::client::{Shared, client, reopen};
 use crate::common::{Cold, Model, Task};
 use crate::damage::damage;
 use crate::judge::Judge;
@@ -52,6 +52,7 @@ pub(crate) struct Counts {
     preemptions: u64,
     from_disk: u64,
     crashes: u64,
+    restored: u64,
     damaged: u64,
     skipped: u64,
     evicted: u64,
@@ -75,6 +76,7 @@ impl Counts {
             (&mut self.preemptions, other.preemptions),
             (&mut self.from_disk, other.from_disk),
             (&mut self.crashes, other.crashes),
+            (&mut self.restored, other.restored),
             (&mut self.damaged, other.damaged),
             (&mut self.skipped, other.skipped),
             (&mut self.evicted, other.evicted),
@@ -97,7 +99,7 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{} seeds, {} lives ({} crashes, {} damaged files), {} steps; {} requests checked, {} of them to their end, \
-             with {} tokens; {} of {} prompt tokens from the cache, {} replayed, {} preemptions, {} records evicted, {} \
+             with {} tokens; {} of {} prompt tokens from the cache, {} replayed, {} preemptions, {} records evicted, {} sessions restored, {} \
              found on disk after a restart, {} records or files skipped",
             self.seeds,
             self.lives,
@@ -112,6 +114,7 @@ impl fmt::Display for Counts {
             self.replayed,
             self.preemptions,
             self.evicted,
+            self.restored,
             self.from_disk,
             self.skipped
         )
@@ -160,6 +163,7 @@ impl World {
                 name,
                 Random::new(stream),
                 requests,
+                self.dir.path(),
             )))
         });
         let conversations = conversations.collect();
@@ -238,16 +242,13 @@ impl World {
         let stats = engine.cache().stats();
         self.counts.from_disk += stats.tree.on_disk;
         self.counts.skipped += stats.disk.map_or(0, |disk| disk.skipped.total());
-        let isolated = |conversation: &Rc<RefCell<Conversation>>| {
-            let session = engine.session_of(conversation.borrow().isolation);
-            client(
-                Rc::clone(shared),
-                Arc::clone(&engine),
-                Rc::clone(conversation),
-                session,
-            )
-        };
-        let mut tasks: Vec<_> = shared.conversations.borrow().iter().map(isolated).collect();
+        let mut tasks = Vec::new();
+        for conversation in shared.conversations.borrow().iter() {
+            let (session, restored) = reopen(&engine, &conversation.borrow());
+            self.counts.restored += u64::from(restored);
+            let (shared, engine) = (Rc::clone(shared), Arc::clone(&engine));
+            tasks.push(client(shared, engine, Rc::clone(conversation), session));
+        }
         let mut idle = 0;
         for round in 0.. {
             if life.dies == Some(round) || tasks.is_empty() {
@@ -363,12 +364,11 @@ impl World {
     }
 
     fn spoil(&mut self, life: &Life) -> Result<(), String> {
-        let dir = self.dir.path().join("cache");
-        if life.dies.is_none() || !dir.exists() {
+        if life.dies.is_none() {
             return Ok(());
         }
         for _ in 0..life.damages {
-            let what = damage(&dir, &mut self.random).map_err(|error| error.to_string())?;
+            let what = damage(self.dir.path(), &mut self.random).map_err(|error| error.to_string())?;
             self.counts.damaged += 1;
             if self.tell {
                 println!("{what}");
