@@ -14,7 +14,7 @@ use fathom_cache::disk::DiskOptions;
 use fathom_engine::{CacheSettings, Engine, EngineOptions};
 use fathom_model::Numerics;
 
-use common::crowd::{Plan, Size, Until, talk};
+use common::crowd::{Plan, Size, Until, Waits, talk};
 use common::{Cold, Model};
 
 const SESSIONS: usize = 64;
@@ -55,8 +55,19 @@ fn main() {
     let started = Instant::now();
     let mut resident: Vec<(Duration, u64)> = Vec::new();
     let mut next = Duration::ZERO;
+    let mut work = Waits::default();
+    let spins = (0..50).map(|_| {
+        let from = Instant::now();
+        spin();
+        from.elapsed().as_secs_f64() * 1e3
+    });
+    let quiet = spins.fold(f64::INFINITY, f64::min);
     let seen = talk(&engine, &plan, SESSIONS, Until::Passed(time), |answers| {
         let now = started.elapsed();
+        // How much of the machine there is for a thread.
+        let from = Instant::now();
+        spin();
+        work.note(started, from, Instant::now());
         if now < next {
             return;
         }
@@ -95,15 +106,29 @@ fn main() {
         "{} answers, {} of them cancelled by the client, {} tokens, {} of {} prompt tokens from the cache",
         seen.answers, seen.cancelled, seen.tokens, seen.cached_tokens, seen.prompt_tokens
     );
-    println!(
-        "longest wait: {:.0} ms between two tokens of an answer, {:.0} ms to be admitted, {:.0} ms to the first token",
-        seen.decode_longest.as_secs_f64() * 1e3,
-        seen.admission_longest.as_secs_f64() * 1e3,
-        seen.first_token_longest.as_secs_f64() * 1e3
-    );
+    for (what, waits) in [
+        ("admitted", &seen.admissions),
+        ("first token", &seen.first_tokens),
+        ("from token to token", &seen.decodes),
+        (&format!("a piece of work that takes {quiet:.1} ms alone"), &work),
+    ] {
+        println!(
+            "{what}: {} ({} with the warm-up)",
+            waits.after(time / 6),
+            waits.after(Duration::ZERO)
+        );
+    }
     println!("{:?}\n{:?}", engine.stats(), engine.cache().stats());
     println!("answers that were not the cold ones: {}", seen.wrong.len());
     assert!(seen.wrong.is_empty(), "{}", seen.wrong.join("\n"));
+}
+
+/// A few milliseconds of arithmetic.
+fn spin() {
+    let mut x = 1_u64;
+    for _ in 0..1_000_000 {
+        x = std::hint::black_box(x ^ (x << 13));
+    }
 }
 
 /// Memory of this process that is in RAM; `None` where the system does not tell this way.

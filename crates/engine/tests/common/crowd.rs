@@ -95,14 +95,39 @@ pub(crate) struct Seen {
     pub(crate) tokens: u64,
     pub(crate) prompt_tokens: u64,
     pub(crate) cached_tokens: u64,
-    /// Longest time from a request to its first sign of life: it was admitted.
-    pub(crate) admission_longest: Duration,
-    /// Longest time from a request to its first token.
-    pub(crate) first_token_longest: Duration,
-    /// Longest time between two tokens of one answer.
-    pub(crate) decode_longest: Duration,
+    /// From a request to its first sign of life: it was admitted.
+    pub(crate) admissions: Waits,
+    /// From a request to its first token.
+    pub(crate) first_tokens: Waits,
+    /// Between two tokens of one answer.
+    pub(crate) decodes: Waits,
     /// Answers that were not the cold ones.
     pub(crate) wrong: Vec<String>,
+}
+
+/// When somebody waited, since the start, and for how long.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waits(Vec<(Duration, Duration)>);
+
+impl Waits {
+    pub(crate) fn note(&mut self, start: Instant, from: Instant, to: Instant) {
+        self.0.push((to - start, to - from));
+    }
+
+    /// The median, the 99th percentile and the longest of the waits that ended after `from`, in milliseconds.
+    pub(crate) fn after(&self, from: Duration) -> String {
+        let mut waits: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(at, _)| *at >= from)
+            .map(|(_, wait)| *wait)
+            .collect();
+        waits.sort_unstable();
+        let part = |part: usize| waits.get((waits.len() * part / 1000).min(waits.len().max(1) - 1));
+        let [median, most, longest] =
+            [500, 990, 1000].map(|at| part(at).map_or(0.0, |wait| wait.as_secs_f64() * 1e3));
+        format!("median {median:.0} ms, 99 % within {most:.0} ms, longest {longest:.0} ms")
+    }
 }
 
 impl Seen {
@@ -112,9 +137,9 @@ impl Seen {
         self.tokens += other.tokens;
         self.prompt_tokens += other.prompt_tokens;
         self.cached_tokens += other.cached_tokens;
-        self.admission_longest = self.admission_longest.max(other.admission_longest);
-        self.first_token_longest = self.first_token_longest.max(other.first_token_longest);
-        self.decode_longest = self.decode_longest.max(other.decode_longest);
+        self.admissions.0.extend(other.admissions.0);
+        self.first_tokens.0.extend(other.first_tokens.0);
+        self.decodes.0.extend(other.decodes.0);
         self.wrong.extend(other.wrong);
     }
 }
@@ -168,6 +193,8 @@ struct Client<'a> {
     session: Session,
     random: Random,
     number: usize,
+    /// When everything began.
+    start: Instant,
     /// Conversation and turn it is at.
     at: (usize, usize),
     seen: Seen,
@@ -180,6 +207,7 @@ impl<'a> Client<'a> {
             session: engine.session_of(["", "", "a", "b"][number % 4]),
             random: Random::new(number as u64),
             number,
+            start: Instant::now(),
             at: (number % plan.conversations.len(), 0),
             seen: Seen::default(),
         }
@@ -217,12 +245,12 @@ impl<'a> Client<'a> {
         while let Some(event) = run.next_blocking() {
             let now = Instant::now();
             if events == 0 {
-                self.seen.admission_longest = self.seen.admission_longest.max(now - started);
+                self.seen.admissions.note(self.start, started, now);
             }
             if let Event::Token { token, logprob } = event {
                 match last {
-                    Some(last) => self.seen.decode_longest = self.seen.decode_longest.max(now - last),
-                    None => self.seen.first_token_longest = self.seen.first_token_longest.max(now - started),
+                    Some(last) => self.seen.decodes.note(self.start, last, now),
+                    None => self.seen.first_tokens.note(self.start, started, now),
                 }
                 last = Some(now);
                 tokens.push(token);
