@@ -1,8 +1,8 @@
 //! A coding agent's session, 60 turns from 40,000 tokens, through the engine: how many of the prompts' tokens come from the
 //! cache, against what a perfect prefix cache would serve.
 //!
-//! `cargo bench -p fathom-engine --bench agent_trace -- [SEED] [DIVISOR] [POLICY]`, the policy `full`, `none` or a number of
-//! tokens.
+//! `cargo bench -p fathom-engine --bench agent_trace -- [SEED] [DIVISOR] [POLICY] [MIB]`: the trace's seed, what lengths
+//! are divided by, `full`, `none` or a number of tokens, and the cache's memory.
 
 #![allow(clippy::print_stdout, missing_docs)]
 
@@ -35,11 +35,12 @@ fn main() {
         Some("none") => Policy::None,
         Some(_) => Policy::Periodic(NonZeroUsize::new(number(2, 0)).expect("above 0")),
     };
+    let mib = number(3, 2_048);
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fathom/default-model");
     let options = EngineOptions {
         numerics: Numerics::Fast,
         cache: CacheSettings {
-            ram_bytes: Some(2 << 30),
+            ram_bytes: Some((mib as u64) << 20),
             policy,
             ..CacheSettings::default()
         },
@@ -49,7 +50,7 @@ fn main() {
         Engine::load(Checkpoint::open(&dir).expect("the built-in model"), &options).expect("the engine");
     let trace = agent::trace_for(&engine, number(1, 1), number(0, 1) as u64);
     println!(
-        "{} requests, {policy:?}, built-in model, fast, {} threads",
+        "{} requests, {policy:?}, {mib} MiB, built-in model, fast, {} threads",
         trace.requests().len(),
         engine.threads()
     );
