@@ -5,13 +5,14 @@ mod saved;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use fathom_cache::{Miss, Report};
+use fathom_cache::Report;
 use fathom_model::ForwardError;
 
 use crate::Engine;
 use crate::events::channel;
 use crate::generation::{self, GenerateError, Generating, Prefill, TokenSink};
 use crate::memory::NotEnoughMemory;
+use crate::miss::own_state;
 use crate::run::{Place, Run};
 use crate::sampling::Sampler;
 use crate::scheduler::{Busy, Cancel, Goal, Job, Sink};
@@ -123,11 +124,7 @@ impl Session {
         if own < report.hit {
             return report;
         }
-        Report {
-            hit: own,
-            replayed: 0,
-            miss: if own >= known { Miss::None } else { report.miss },
-        }
+        own_state(own, known, report)
     }
 
     /// A session that goes on from here on its own. It shares what is stored.

@@ -29,13 +29,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fathom_cache::{Found, Path, Prefix, Report};
+use fathom_cache::{Found, Path, Prefix};
 use fathom_kernels::team::Team;
 use fathom_model::{ForwardError, Part, Want, Workspace};
 
 use crate::boundaries::boundaries;
 use crate::core::Core;
 use crate::generation::{End, GenerateError};
+use crate::miss::own_state;
 use crate::session::SessionError;
 
 pub(crate) use bell::Bell;
@@ -256,14 +257,7 @@ impl Scheduler {
             let found = self.core.cache.find(&sequence.isolation, &sequence.tokens, limit);
             let report = found.report();
             if sequence.state.is_some() && own >= found.len() {
-                sequence.start(
-                    own,
-                    Report {
-                        hit: own,
-                        replayed: 0,
-                        ..report
-                    },
-                );
+                sequence.start(own, own_state(own, goal - 1, report));
                 self.start(sequence, None);
             } else {
                 sequence.state = None;

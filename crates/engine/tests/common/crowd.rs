@@ -1,5 +1,6 @@
 //! Many sessions at once that talk, go back, and leave, with every answer known beforehand.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -105,28 +106,57 @@ pub(crate) struct Seen {
     pub(crate) wrong: Vec<String>,
 }
 
-/// When somebody waited, since the start, and for how long.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Waits(Vec<(Duration, Duration)>);
+/// How long somebody waited: counts by sixteenths of powers of two of microseconds, of fixed size.
+#[derive(Debug, Clone)]
+pub(crate) struct Waits {
+    counts: Vec<u64>,
+    longest: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            counts: vec![0; 40 * 16],
+            longest: Duration::ZERO,
+        }
+    }
+}
 
 impl Waits {
-    pub(crate) fn note(&mut self, start: Instant, from: Instant, to: Instant) {
-        self.0.push((to - start, to - from));
+    pub(crate) fn note(&mut self, wait: Duration) {
+        let place = (wait.as_secs_f64() * 1e6).max(1.0).log2() * 16.0;
+        let last = self.counts.len() - 1;
+        self.counts[(place as usize).min(last)] += 1;
+        self.longest = self.longest.max(wait);
     }
 
-    /// The median, the 99th percentile and the longest of the waits that ended after `from`, in milliseconds.
-    pub(crate) fn after(&self, from: Duration) -> String {
-        let mut waits: Vec<_> = self
-            .0
-            .iter()
-            .filter(|(at, _)| *at >= from)
-            .map(|(_, wait)| *wait)
-            .collect();
-        waits.sort_unstable();
-        let part = |part: usize| waits.get((waits.len() * part / 1000).min(waits.len().max(1) - 1));
-        let [median, most, longest] =
-            [500, 990, 1000].map(|at| part(at).map_or(0.0, |wait| wait.as_secs_f64() * 1e3));
-        format!("median {median:.0} ms, 99 % within {most:.0} ms, longest {longest:.0} ms")
+    fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+        self.longest = self.longest.max(other.longest);
+    }
+
+    /// Milliseconds that `part` of the waits did not exceed, to five per cent.
+    fn within(&self, part: f64) -> f64 {
+        let wanted = self.counts.iter().sum::<u64>() as f64 * part;
+        let mut sum = 0;
+        let place = self.counts.iter().position(|count| {
+            sum += count;
+            sum as f64 >= wanted
+        });
+        ((place.unwrap_or(0) + 1) as f64 / 16.0).exp2() / 1e3
+    }
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [median, most, nearly_all] = [0.5, 0.99, 0.999].map(|part| self.within(part));
+        let longest = self.longest.as_secs_f64() * 1e3;
+        write!(
+            f,
+            "median {median:.0} ms, 99 % within {most:.0} ms, 99.9 % within {nearly_all:.0} ms, longest {longest:.0} ms"
+        )
     }
 }
 
@@ -137,9 +167,9 @@ impl Seen {
         self.tokens += other.tokens;
         self.prompt_tokens += other.prompt_tokens;
         self.cached_tokens += other.cached_tokens;
-        self.admissions.0.extend(other.admissions.0);
-        self.first_tokens.0.extend(other.first_tokens.0);
-        self.decodes.0.extend(other.decodes.0);
+        self.admissions.add(&other.admissions);
+        self.first_tokens.add(&other.first_tokens);
+        self.decodes.add(&other.decodes);
         self.wrong.extend(other.wrong);
     }
 }
@@ -193,8 +223,6 @@ struct Client<'a> {
     session: Session,
     random: Random,
     number: usize,
-    /// When everything began.
-    start: Instant,
     /// Conversation and turn it is at.
     at: (usize, usize),
     seen: Seen,
@@ -207,7 +235,6 @@ impl<'a> Client<'a> {
             session: engine.session_of(["", "", "a", "b"][number % 4]),
             random: Random::new(number as u64),
             number,
-            start: Instant::now(),
             at: (number % plan.conversations.len(), 0),
             seen: Seen::default(),
         }
@@ -245,12 +272,12 @@ impl<'a> Client<'a> {
         while let Some(event) = run.next_blocking() {
             let now = Instant::now();
             if events == 0 {
-                self.seen.admissions.note(self.start, started, now);
+                self.seen.admissions.note(now - started);
             }
             if let Event::Token { token, logprob } = event {
                 match last {
-                    Some(last) => self.seen.decodes.note(self.start, last, now),
-                    None => self.seen.first_tokens.note(self.start, started, now),
+                    Some(last) => self.seen.decodes.note(now - last),
+                    None => self.seen.first_tokens.note(now - started),
                 }
                 last = Some(now);
                 tokens.push(token);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use fathom_cache::Miss;
 use fathom_engine::generation::{End, Generation, Options};
 use fathom_synthetic::Random;
 
@@ -114,6 +115,9 @@ impl Judge {
         if done.end != End::Cancelled && done.cached + done.computed != request.prompt.len() {
             return Err(format!("cached and computed tokens are not the prompt: {done:?}"));
         }
+        if !explained(done, &request.prompt) {
+            return Err(format!("the report is not what happened: {done:?}"));
+        }
         let computed = self
             .computed
             .get(outcome.isolation)
@@ -137,4 +141,15 @@ impl Judge {
         }
         Ok(())
     }
+}
+
+/// Whether a report agrees with what was computed, and its reason with the prompt.
+fn explained(done: &Generation, prompt: &[u32]) -> bool {
+    let hit = done.report.hit;
+    let reason = match done.report.miss {
+        Miss::None => hit + 1 >= prompt.len() || done.end == End::Cancelled,
+        Miss::Differs { at, cached, found } => hit <= at && prompt.get(at) == Some(&found) && cached != found,
+        _ => hit < prompt.len(),
+    };
+    reason && (hit == done.cached || done.end == End::Cancelled)
 }
