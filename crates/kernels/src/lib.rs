@@ -1,5 +1,6 @@
 //! Number formats and all arithmetic of the V4 forward pass; the only crate with unsafe code.
 
+pub mod allocator;
 pub mod attention;
 pub mod bf16_dot;
 pub mod compress;
