@@ -14,6 +14,11 @@ mod terminal;
 mod units;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use fathom_kernels::allocator::PageAllocator;
+
+/// States are thousands of buffers of one size; these come in huge pages.
+#[global_allocator]
+static ALLOCATOR: PageAllocator = PageAllocator;
 
 /// Run DeepSeek-V4 models on hardware people own.
 #[derive(Parser)]
