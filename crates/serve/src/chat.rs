@@ -20,13 +20,15 @@ use deepseek_recipe::request::ProtocolRequest as _;
 use deepseek_recipe::response::{Accumulate as _, ProtocolResponse as _};
 use deepseek_recipe::stream::{ChunkGenerator as _, OutputChunk};
 use fathom_engine::answer::Prompt;
+use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::request::ChatRequest;
-use crate::worker::{self, Job, Output};
+use crate::worker::{self, Job, Output, Piece};
 
 /// A line goes out this often while nothing else does, so that nobody on the way takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -91,16 +93,11 @@ fn stream(mut output: Output, mut generator: ChatCompletionChunkGenerator) -> Re
                 () = events.closed() => return,
             };
             let (chunks, last) = match piece {
-                Some(Ok(piece)) => {
-                    let last = matches!(piece, OutputChunk::Finish { .. });
-                    let chunks = generator.generate(piece).await;
-                    (
-                        chunks
-                            .iter()
-                            .map(|chunk| Event::default().json_data(chunk))
-                            .collect(),
-                        last,
-                    )
+                Some(Ok(Piece { chunk, miss })) => {
+                    let last = matches!(chunk, OutputChunk::Finish { .. });
+                    let chunks = generator.generate(chunk).await;
+                    let event = |chunk| Event::default().json_data(with_reason(chunk, miss.as_deref()));
+                    (chunks.iter().map(event).collect(), last)
                 }
                 Some(Err(error)) => (vec![Event::default().json_data(error.body())], false),
                 None => return,
@@ -130,17 +127,30 @@ async fn collect(
     mut generator: ChatCompletionChunkGenerator,
     id: String,
     model: String,
-) -> Result<ChatCompletionResponse, ApiError> {
+) -> Result<Value, ApiError> {
     let created = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_secs());
     let mut response = ChatCompletionResponse::new(id, model, created, 0, 0);
+    let mut reason = None;
     while let Some(piece) = output.recv().await {
-        for chunk in generator.generate(piece?).await {
+        let Piece { chunk, miss } = piece?;
+        reason = reason.or(miss);
+        for chunk in generator.generate(chunk).await {
             response.accumulate(chunk);
         }
     }
-    Ok(response)
+    Ok(with_reason(&response, reason.as_deref()))
+}
+
+/// A reply whose usage also says why no more of the prompt came from the cache, a field of our own.
+fn with_reason(reply: &impl Serialize, reason: Option<&str>) -> Value {
+    // Replies are plain data.
+    let mut reply = serde_json::to_value(reply).unwrap_or_default();
+    if let (Some(reason), Some(Value::Object(usage))) = (reason, reply.get_mut("usage")) {
+        usage.insert("prompt_cache_miss_reason".to_owned(), reason.into());
+    }
+    reply
 }
 
 fn expect_json(headers: &HeaderMap) -> Result<(), ApiError> {

@@ -9,6 +9,7 @@
 //! | both, when absent | 1 | what the checkpoint's `generation_config.json` says |
 //! | `max_completion_tokens` | not documented | the same as `max_tokens` |
 //! | `user_id`, `user` | separate cache and scheduling for each | the same |
+//! | `usage.prompt_cache_miss_reason` | not there | why no more of the prompt came from the cache, if any was missed |
 //! | `seed` | ignored | same seed, same text |
 //! | `reasoning_effort` | three levels | mapped to the levels the checkpoint was trained with |
 //! | `response_format` | enforced | described in the prompt; `regex` is refused |

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use deepseek_recipe::stream::OutputChunk;
+use fathom_cache::Miss;
 use fathom_engine::answer::{self, Answer, Prompt, Timings, Usage};
 use fathom_engine::generation::GenerateError;
 use fathom_engine::{Engine, explain_miss};
@@ -19,7 +20,14 @@ const EVENTS_AHEAD: usize = 64;
 const PIECES_AHEAD: usize = 16;
 
 /// Where the pieces of an answer come out.
-pub(crate) type Output = mpsc::Receiver<Result<OutputChunk, ApiError>>;
+pub(crate) type Output = mpsc::Receiver<Result<Piece, ApiError>>;
+
+/// A piece of an answer.
+pub(crate) struct Piece {
+    pub(crate) chunk: OutputChunk,
+    /// With the last one: why no more of the prompt came from the cache.
+    pub(crate) miss: Option<String>,
+}
 
 /// One answer to compute.
 pub(crate) struct Job {
@@ -61,7 +69,7 @@ async fn work(
     app: Arc<App>,
     job: Job,
     accepted: oneshot::Sender<Result<(), GenerateError>>,
-    output: mpsc::Sender<Result<OutputChunk, ApiError>>,
+    output: mpsc::Sender<Result<Piece, ApiError>>,
 ) {
     let Job {
         prompt,
@@ -96,8 +104,8 @@ async fn work(
         };
         let Some(event) = event else { break };
         // Waits while the client reads more slowly than the model writes.
-        if let Some(piece) = pieces.of(event)
-            && output.send(Ok(piece)).await.is_err()
+        if let Some(chunk) = pieces.of(event)
+            && output.send(Ok(Piece { chunk, miss: None })).await.is_err()
         {
             run.cancel();
             break;
@@ -106,10 +114,22 @@ async fn work(
     let answered = run.finish().await;
     (app.options.on_completed)(&Completed::new(&answered, app.engine.tokenizer()));
     let last = answered
-        .map(|answer| pieces.last(&answer))
+        .map(|answer| Piece {
+            chunk: pieces.last(&answer),
+            miss: shown(answer.report.miss).map(|miss| explain_miss(&miss, app.engine.tokenizer())),
+        })
         .map_err(ApiError::from);
     // If the client has gone there is nobody to tell.
     output.send(last).await.ok();
+}
+
+/// The reason, if there is one, as its client may know it: what others have sent is theirs.
+fn shown(miss: Miss) -> Option<Miss> {
+    match miss {
+        Miss::None => None,
+        Miss::OtherIsolation => Some(Miss::NeverSeen),
+        miss => Some(miss),
+    }
 }
 
 impl Completed {

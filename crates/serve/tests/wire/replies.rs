@@ -81,7 +81,7 @@ fn one_reply() {
     );
     assert_eq!(
         blanked(&reply.body),
-        r#"{"id":"ID","object":"chat.completion","created":"TIME","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"TEXT"},"logprobs":null,"finish_reason":"REASON"}],"usage":{"prompt_tokens":PROMPT,"completion_tokens":"N","total_tokens":"N","prompt_tokens_details":{"cached_tokens":0},"prompt_cache_hit_tokens":0,"prompt_cache_miss_tokens":PROMPT},"system_fingerprint":"FINGERPRINT"}"#
+        r#"{"id":"ID","object":"chat.completion","created":"TIME","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"TEXT"},"logprobs":null,"finish_reason":"REASON"}],"usage":{"prompt_tokens":PROMPT,"completion_tokens":"N","total_tokens":"N","prompt_tokens_details":{"cached_tokens":0},"prompt_cache_hit_tokens":0,"prompt_cache_miss_tokens":PROMPT,"prompt_cache_miss_reason":"the rest is below one page"},"system_fingerprint":"FINGERPRINT"}"#
             .replace("PROMPT", &reply.json()["usage"]["prompt_tokens"].to_string())
     );
     assert_eq!(
