@@ -253,7 +253,11 @@ impl Scheduler {
             admitted = true;
             let goal = sequence.tokens.len();
             let own = sequence.computed();
-            let limit = if own == goal { goal } else { goal - 1 };
+            let limit = match goal {
+                _ if sequence.cold => 0,
+                goal if own == goal => goal,
+                goal => goal - 1,
+            };
             let found = self.core.cache.find(&sequence.isolation, &sequence.tokens, limit);
             let report = found.report();
             if sequence.state.is_some() && own >= found.len() {
@@ -535,12 +539,17 @@ impl Scheduler {
         let single = parts.len() == 1;
         for &(i, tokens) in parts.iter().rev() {
             let mut sequence = self.running.remove(i);
+            let mut replaying = false;
             if let Some(state) = sequence.state.take() {
                 self.holdings.release(state.pages());
                 sequence.alone_until = state.len() + tokens;
+                replaying = state.known() > state.len();
             }
             sequence.path = None;
-            if single {
+            // The first tokens of a replay are computed with windows that lack their beginning. What they come to is not
+            // used, but it could be what a cold run never meets.
+            sequence.cold |= replaying;
+            if single && !replaying {
                 sequence.finish(Err(SessionError::from(error.clone()).into()));
             } else {
                 self.waiting.push_front(sequence);

@@ -30,6 +30,8 @@ pub(super) struct Sequence {
     pub(super) rests: u32,
     /// Runs in steps of its own until it has passed this position: a step it shared has failed.
     pub(super) alone_until: usize,
+    /// Starts from nothing, whatever the cache has: a replay has failed.
+    pub(super) cold: bool,
     pub(super) sink: Box<dyn Sink>,
     /// What the cache held when the job came.
     pub(super) report: Option<Report>,
@@ -79,6 +81,7 @@ impl Sequence {
             last_step: 0,
             rests: 0,
             alone_until: 0,
+            cold: false,
             sink,
             report: None,
             cached: 0,
