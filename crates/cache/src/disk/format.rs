@@ -106,6 +106,9 @@ pub(super) struct Stamp {
     pub(super) dropped: bool,
 }
 
+/// No single flipped bit turns zero into one of these.
+const PINNED: u8 = 0xA7;
+const DROPPED: u8 = 0x5D;
 /// A tick beyond this is damage.
 const TICK_MAX: u64 = 1 << 60;
 
@@ -114,8 +117,8 @@ impl Stamp {
         let mut bytes = [0; STAMP];
         bytes[..8].copy_from_slice(&self.tick.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.used.to_le_bytes());
-        bytes[12] = u8::from(self.pinned);
-        bytes[13] = u8::from(self.dropped);
+        bytes[12] = if self.pinned { PINNED } else { 0 };
+        bytes[13] = if self.dropped { DROPPED } else { 0 };
         bytes
     }
 
@@ -125,8 +128,8 @@ impl Stamp {
                 .filter(|&tick| tick < TICK_MAX)
                 .unwrap_or(0),
             used: u32_at(bytes, 8),
-            pinned: bytes[12] == 1,
-            dropped: bytes[13] == 1,
+            pinned: bytes[12] == PINNED,
+            dropped: bytes[13] == DROPPED,
         }
     }
 }

@@ -32,7 +32,7 @@
 //! | 112..128 | XXH3-128 of the payload, seeded with the first 8 bytes of the key |
 //! | 128..128 + 4*n* | token ids |
 //! | 8 bytes | XXH3-64 of everything before, seeded with the first 8 bytes of the identity |
-//! | 16 bytes | stamp, rewritten in place: count of its last use (8), Unix seconds of it (4), pinned (1), dropped (1), zero (2) |
+//! | 16 bytes | stamp, rewritten in place: count of its last use (8), Unix seconds of it (4), `A7` if pinned (1), `5D` if dropped (1), zero (2) |
 //! | zeros | up to a multiple of 64 from the record's beginning |
 //! | *p* bytes | payload |
 //! | zeros | up to a multiple of 64 |

@@ -158,8 +158,10 @@ impl Writer {
         }
         let sealed = index.segments.iter().filter(|(_, segment)| !segment.open);
         let emptiest = sealed.max_by(|(_, a), (_, b)| {
-            // By the share that is dead.
-            (u128::from(a.dead()) * u128::from(b.len)).cmp(&(u128::from(b.dead()) * u128::from(a.len)))
+            // By the share that is dead; one without any record costs nothing at all.
+            let share = u128::from(a.dead()) * u128::from(b.len);
+            let other = u128::from(b.dead()) * u128::from(a.len);
+            (a.live == 0, share).cmp(&(b.live == 0, other))
         });
         let (number, worth_it, mostly_dead) = emptiest.map_or((0, false, false), |(number, segment)| {
             let (dead, len, empty) = (segment.dead(), segment.len, segment.live == 0);

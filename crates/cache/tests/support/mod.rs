@@ -24,9 +24,15 @@ pub(crate) fn open(options: &DiskOptions) -> (Disk, Vec<Record>) {
 
 /// The bytes of a payload follow from its key: whoever reads a record knows what must be in it.
 pub(crate) fn payload(key: &Key, bytes: usize) -> Vec<u8> {
-    let mut bytes = vec![0; bytes];
-    blake3::Hasher::new_keyed(key).finalize_xof().fill(&mut bytes);
-    bytes
+    let mut block = [0; 4096];
+    blake3::Hasher::new_keyed(key).finalize_xof().fill(&mut block);
+    let mut payload = Vec::with_capacity(bytes.next_multiple_of(4096));
+    for number in 0..bytes.div_ceil(4096) as u64 {
+        payload.extend_from_slice(&number.to_le_bytes());
+        payload.extend_from_slice(&block[8..]);
+    }
+    payload.truncate(bytes);
+    payload
 }
 
 /// A page after `parent` that begins at `start`.
@@ -99,4 +105,27 @@ pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
         .collect();
     paths.sort();
     paths
+}
+
+/// What an environment variable says, or a default: long runs use the tests that CI runs shortly.
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |value| value.parse().expect(variable))
+}
+
+/// SplitMix64.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Less than `end`.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
 }
