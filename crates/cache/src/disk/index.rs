@@ -204,6 +204,11 @@ impl Index {
         self.leaves.first().map(|(_, key)| *key)
     }
 
+    /// Whether a record needs this one.
+    pub(super) fn is_followed(&self, key: &Key) -> bool {
+        self.children.contains_key(key)
+    }
+
     fn may_go(&self, key: &Key) -> bool {
         !self.children.contains_key(key) && self.entries.get(key).is_some_and(|entry| !entry.stamp.pinned)
     }

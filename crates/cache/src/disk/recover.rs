@@ -30,6 +30,7 @@ pub(super) struct Recovered {
 pub(super) struct Useless {
     pub(super) number: u64,
     pub(super) path: PathBuf,
+    pub(super) file: Arc<PositionedFile>,
     pub(super) len: u64,
 }
 
@@ -38,6 +39,8 @@ pub(super) struct Useless {
 pub(super) struct Contents {
     pub(super) segments: Vec<Recovered>,
     pub(super) useless: Vec<Useless>,
+    /// Segments of ours in a format of another version.
+    pub(super) other_versions: Vec<PathBuf>,
     pub(super) skipped: Skipped,
     /// No new segment may have a number below it.
     pub(super) next_number: u64,
@@ -80,20 +83,28 @@ pub(super) fn recover(dir: &Path, writable: bool) -> io::Result<Contents> {
     for ((number, path), read) in files.iter().zip(read_all(&files, writable)) {
         match read {
             Err(_) => contents.skipped.unreadable += 1,
-            Ok(Read::Bad(bad, len)) => {
-                match bad {
-                    BadSegment::Torn => contents.skipped.torn += 1,
-                    BadSegment::Foreign => contents.skipped.foreign += 1,
-                    BadSegment::Version => contents.skipped.version += 1,
-                    BadSegment::Checksum => contents.skipped.checksum += 1,
-                }
+            Ok(Read::Bad { file, bad, len }) => {
+                let useless = Useless {
+                    number: *number,
+                    path: path.clone(),
+                    file: Arc::new(file),
+                    len,
+                };
                 // Another version's records are somebody's; what is not ours stays where it is.
-                if matches!(bad, BadSegment::Torn | BadSegment::Checksum) {
-                    contents.useless.push(Useless {
-                        number: *number,
-                        path: path.clone(),
-                        len,
-                    });
+                match bad {
+                    BadSegment::Foreign => contents.skipped.foreign += 1,
+                    BadSegment::Version => {
+                        contents.skipped.version += 1;
+                        contents.other_versions.push(useless.path);
+                    }
+                    BadSegment::Torn => {
+                        contents.skipped.torn += 1;
+                        contents.useless.push(useless);
+                    }
+                    BadSegment::Checksum => {
+                        contents.skipped.checksum += 1;
+                        contents.useless.push(useless);
+                    }
                 }
             }
             Ok(Read::Good {
@@ -121,7 +132,11 @@ pub(super) fn recover(dir: &Path, writable: bool) -> io::Result<Contents> {
 }
 
 enum Read {
-    Bad(BadSegment, u64),
+    Bad {
+        file: PositionedFile,
+        bad: BadSegment,
+        len: u64,
+    },
     Good {
         file: PositionedFile,
         header: SegmentHeader,
@@ -173,7 +188,7 @@ fn read_segment(path: &Path, writable: bool) -> io::Result<Read> {
     let bytes = &mut bytes[..(SEGMENT_HEADER as u64).min(len) as usize];
     file.read_exact_at(bytes, 0)?;
     match SegmentHeader::decode(bytes) {
-        Err(bad) => Ok(Read::Bad(bad, len)),
+        Err(bad) => Ok(Read::Bad { file, bad, len }),
         Ok(header) => {
             let walk = walk(&file, len, &header.identity)?;
             Ok(Read::Good {

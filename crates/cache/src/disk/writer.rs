@@ -13,7 +13,8 @@ use super::file::PositionedFile;
 use super::format::{ALIGN, Header, SEGMENT_HEADER, SegmentHeader, Stamp, payload_sum, read_payload};
 use super::index::{Entry, Index, Segment};
 use super::recover::segment_name;
-use super::{Event, NewRecord, State};
+use super::shared::State;
+use super::{Event, NewRecord};
 use crate::Key;
 
 /// Segments of a directory that is full; more make cleaning finer, fewer make opening faster.
