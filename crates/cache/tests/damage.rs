@@ -3,6 +3,8 @@
 //!
 //! `FATHOM_DAMAGES=10000 cargo test --release -p fathom-cache --test damage -- --nocapture` is the long run.
 
+#![expect(clippy::print_stdout, reason = "figures for the record")]
+
 mod support;
 
 use std::collections::HashMap;
@@ -69,7 +71,7 @@ fn damage(files: &mut Files, random: &mut Random) -> Kind {
     let len = files[at].1.len();
     match random.below(10) {
         0..4 if len > 0 => {
-            for _ in 0..1 + random.below(3) {
+            for _ in 0..=random.below(3) {
                 let byte = random.below(len);
                 files[at].1[byte] ^= 1 << random.below(8);
             }
@@ -79,7 +81,11 @@ fn damage(files: &mut Files, random: &mut Random) -> Kind {
             let cut = random.below(len);
             files[at].1.truncate(cut);
             // Cut between two records, a file is as good as ever.
-            if cut % 64 == 0 { Kind::Any } else { Kind::Counted }
+            if cut.is_multiple_of(64) {
+                Kind::Any
+            } else {
+                Kind::Counted
+            }
         }
         5 if len > 0 => {
             // Zeros, as after a power failure.
@@ -130,7 +136,7 @@ fn damaged_directories_lose_records_and_nothing_else() {
     let (mut returned, mut lost, mut counted) = (0u64, 0u64, 0u64);
     for round in 0..damages {
         let mut files = sound.clone();
-        let kinds: Vec<Kind> = (0..1 + random.below(3))
+        let kinds: Vec<Kind> = (0..=random.below(3))
             .map(|_| damage(&mut files, &mut random))
             .collect();
         let dir = tempfile::tempdir().unwrap();

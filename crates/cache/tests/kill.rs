@@ -4,6 +4,7 @@
 //! `FATHOM_KILLS=1000 cargo test --release -p fathom-cache --test kill -- --nocapture` is the long run.
 
 #![cfg(unix)]
+#![expect(clippy::print_stdout, reason = "figures for the record")]
 
 mod support;
 
@@ -39,7 +40,7 @@ fn child() {
     let mut chain = Chain::new(seed as u32);
     let mut put = 0;
     loop {
-        for _ in 0..1 + random.below(8) {
+        for _ in 0..=random.below(8) {
             let mut page = chain.page(0);
             page.payload = payload(&page.key, bytes_of(&page.tokens)).into();
             disk.put(page);

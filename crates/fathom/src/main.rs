@@ -12,6 +12,7 @@ mod sampling_options;
 mod table;
 mod terminal;
 mod units;
+mod user_dirs;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use fathom_kernels::allocator::PageAllocator;

@@ -18,7 +18,9 @@ const RECORD_MAGIC: &[u8; 8] = b"FATHOMRC";
 const RECORD_FIXED: usize = 128;
 const STAMP: usize = 16;
 /// More ids than any page has: a length beyond it is damage.
-const TOKENS_MAX: usize = 1 << 14;
+pub(super) const TOKENS_MAX: usize = 1 << 14;
+/// More bytes than any page or snapshot has.
+pub(super) const PAYLOAD_MAX: u64 = 1 << 30;
 /// Room for a model's name in a segment header.
 pub(super) const LABEL_MAX: usize = 56;
 /// What is read, and hashed while it is still in the cache, at a time.
@@ -94,8 +96,8 @@ pub(super) struct Header {
     pub(super) tokens: Vec<u32>,
 }
 
-/// The part of a record that changes in place and is not covered by a checksum: at worst a damaged stamp makes a record
-/// be dropped earlier or later than it should be.
+/// The part of a record that changes in place. It has a small checksum of its own; without it, the record counts as never
+/// used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
     /// Counts uses across the directory: the larger, the more recent.
@@ -106,9 +108,6 @@ pub(super) struct Stamp {
     pub(super) dropped: bool,
 }
 
-/// No single flipped bit turns zero into one of these.
-const PINNED: u8 = 0xA7;
-const DROPPED: u8 = 0x5D;
 /// A tick beyond this is damage.
 const TICK_MAX: u64 = 1 << 60;
 
@@ -117,21 +116,32 @@ impl Stamp {
         let mut bytes = [0; STAMP];
         bytes[..8].copy_from_slice(&self.tick.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.used.to_le_bytes());
-        bytes[12] = if self.pinned { PINNED } else { 0 };
-        bytes[13] = if self.dropped { DROPPED } else { 0 };
+        bytes[12] = u8::from(self.pinned);
+        bytes[13] = u8::from(self.dropped);
+        let check = stamp_check(&bytes);
+        bytes[14..].copy_from_slice(&check);
         bytes
     }
 
+    /// A damaged stamp counts as never used.
     fn decode(bytes: &[u8]) -> Self {
+        if bytes[14..STAMP] != stamp_check(bytes) {
+            return Self::default();
+        }
         Self {
             tick: Some(u64_at(bytes, 0))
                 .filter(|&tick| tick < TICK_MAX)
                 .unwrap_or(0),
             used: u32_at(bytes, 8),
-            pinned: bytes[12] == PINNED,
-            dropped: bytes[13] == DROPPED,
+            pinned: bytes[12] == 1,
+            dropped: bytes[13] == 1,
         }
     }
+}
+
+/// What the last two bytes of a stamp must be.
+fn stamp_check(bytes: &[u8]) -> [u8; 2] {
+    (xxh3_64(&bytes[..STAMP - 2]) as u16).to_le_bytes()
 }
 
 impl Header {

@@ -25,14 +25,14 @@
 //! | 16..20 | number of token ids, *n* (at most 16,384) |
 //! | 20..24 | zero |
 //! | 24..32 | position: tokens from the beginning to the record's end |
-//! | 32..40 | bytes of the payload, *p* |
+//! | 32..40 | bytes of the payload, *p* (at most 1 GiB) |
 //! | 40..48 | when it was written, Unix seconds |
 //! | 48..80 | key |
 //! | 80..112 | parent: key of the page (or root) before it |
 //! | 112..128 | XXH3-128 of the payload, seeded with the first 8 bytes of the key |
 //! | 128..128 + 4*n* | token ids |
 //! | 8 bytes | XXH3-64 of everything before, seeded with the first 8 bytes of the identity |
-//! | 16 bytes | stamp, rewritten in place: count of its last use (8), Unix seconds of it (4), `A7` if pinned (1), `5D` if dropped (1), zero (2) |
+//! | 16 bytes | stamp, rewritten in place: count of its last use (8), Unix seconds of it (4), pinned (1), dropped (1), lowest 16 bits of the XXH3-64 of these 14 |
 //! | zeros | up to a multiple of 64 from the record's beginning |
 //! | *p* bytes | payload |
 //! | zeros | up to a multiple of 64 |
@@ -43,8 +43,8 @@
 //! ids ([`crate::page_key`]), so a record can't pass for another prefix or, through its parents, for another model's. A
 //! payload is checked on every read; the seed ties it to its key. This finds every kind of *damage*: torn and misplaced
 //! writes, flipped bits, truncated, spliced and exchanged files. It does not stop an *attacker* who may write to the
-//! directory and computes the checksums anew; protect the directory as you would the model's weights. Stamps are not
-//! covered: a damaged one makes a record go earlier or later than it should.
+//! directory and computes the checksums anew; protect the directory as you would the model's weights. A record
+//! whose stamp is damaged counts as never used.
 //!
 //! **What survives.** Killing the process loses what was queued and the record being written, which opening then reports
 //! as torn. Segments are synchronised to the medium when they are full and on closing, not after every record: a

@@ -145,30 +145,37 @@ enum Read {
     },
 }
 
+/// Reads all files, each result in the place of its file.
 fn read_all(files: &[(u64, PathBuf)], writable: bool) -> Vec<io::Result<Read>> {
     let next = AtomicUsize::new(0);
-    let mut read: Vec<(usize, io::Result<Read>)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS.min(files.len()))
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut read = Vec::new();
-                    while let Some((index, (_, path))) = {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        files.get(index).map(|file| (index, file))
-                    } {
-                        read.push((index, read_segment(path, writable)));
-                    }
-                    read
-                })
-            })
+    let work = || {
+        let mut read = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some((_, path)) = files.get(index) else {
+                return read;
+            };
+            read.push((index, read_segment(path, writable)));
+        }
+    };
+    let mut results: Vec<io::Result<Read>> = files
+        .iter()
+        .map(|_| Err(io::Error::other("it was not read")))
+        .collect();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..THREADS.min(files.len()))
+            // Without them, this thread reads everything.
+            .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
             .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_default())
-            .collect()
+        let mut read = work();
+        for other in others {
+            read.extend(other.join().unwrap_or_default());
+        }
+        for (index, result) in read {
+            results[index] = result;
+        }
     });
-    read.sort_unstable_by_key(|(index, _)| *index);
-    read.into_iter().map(|(_, read)| read).collect()
+    results
 }
 
 fn read_segment(path: &Path, writable: bool) -> io::Result<Read> {

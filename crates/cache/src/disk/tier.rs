@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -152,40 +153,41 @@ impl Disk {
         let mut results = Vec::with_capacity(wanted.len());
         let mut reads = Vec::with_capacity(wanted.len());
         for (i, (key, into)) in wanted.iter_mut().enumerate() {
-            let place = self.place(key, into.len());
-            if let Ok(place) = &place {
-                reads.push((i, *key, place.clone(), &mut **into));
-            }
-            results.push(place.map(|_| ()));
+            results.push(match self.place(key, into.len()) {
+                Ok(place) => {
+                    reads.push((i, *key, place, &mut **into));
+                    // Until it has been read.
+                    Err(Unreadable::Missing)
+                }
+                Err(error) => Err(error),
+            });
         }
         reads.sort_by_key(|(_, _, place, _)| (place.segment, place.at));
-        let wanted = reads.len();
+        let several = reads.len() > 1;
         let next = Mutex::new(reads.into_iter());
         let work = || {
-            let mut failed = Vec::new();
+            let mut read = Vec::new();
             loop {
-                let read = next.lock().next();
-                let Some((i, key, place, into)) = read else {
-                    return failed;
+                let item = next.lock().next();
+                let Some((i, key, place, into)) = item else {
+                    return read;
                 };
-                if let Err(error) = self.shared.read(&key, &place, into) {
-                    failed.push((i, error));
-                }
+                read.push((i, self.shared.read(&key, &place, into)));
             }
         };
-        let failed = if wanted < 2 {
-            work()
-        } else {
+        let read = if several {
             std::thread::scope(|scope| {
                 // Without it, this thread reads everything.
                 let other = std::thread::Builder::new().spawn_scoped(scope, work);
-                let mut failed = work();
-                failed.extend(other.ok().and_then(|other| other.join().ok()).unwrap_or_default());
-                failed
+                let mut read = work();
+                read.extend(other.ok().and_then(|other| other.join().ok()).unwrap_or_default());
+                read
             })
+        } else {
+            work()
         };
-        for (i, error) in failed {
-            results[i] = Err(error);
+        for (i, result) in read {
+            results[i] = result;
         }
         results
     }
@@ -281,10 +283,11 @@ impl Disk {
 
     /// Waits until everything queued is on disk.
     pub fn flush(&self) {
-        if self.thread.lock().is_some() {
+        if let Some(thread) = self.thread.lock().as_ref() {
             let mut state = self.shared.state.lock();
-            while state.writing || !state.queue.is_empty() {
-                self.shared.idle.wait(&mut state);
+            // A thread that is gone writes nothing any more; what it left is written below.
+            while (state.writing || !state.queue.is_empty()) && !thread.is_finished() {
+                self.shared.idle.wait_for(&mut state, Duration::from_millis(100));
             }
         }
         if self.writes() {

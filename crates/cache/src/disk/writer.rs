@@ -10,7 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use super::file::PositionedFile;
-use super::format::{ALIGN, Header, SEGMENT_HEADER, SegmentHeader, Stamp, payload_sum, read_payload};
+use super::format::{
+    ALIGN, Header, PAYLOAD_MAX, SEGMENT_HEADER, SegmentHeader, Stamp, TOKENS_MAX, payload_sum, read_payload,
+};
 use super::index::{Entry, Index, Segment};
 use super::recover::segment_name;
 use super::shared::State;
@@ -101,7 +103,8 @@ impl Writer {
             tokens: record.tokens.clone(),
         };
         let bytes = header.record_bytes();
-        if !self.make_room(state, bytes) {
+        let too_large = header.tokens.len() > TOKENS_MAX || header.payload > PAYLOAD_MAX;
+        if too_large || !self.make_room(state, bytes) {
             return Err(NotWritten::NoRoom);
         }
         let stamp = Stamp {
@@ -131,12 +134,13 @@ impl Writer {
     pub(super) fn make_room(&mut self, state: &Mutex<State>, bytes: u64) -> bool {
         // What cleaning copies exists twice for a while.
         let limit = self.budget.saturating_sub(self.segment_bytes);
-        if bytes + SEGMENT_HEADER as u64 > limit {
+        let needed = bytes + SEGMENT_HEADER as u64;
+        if bytes > 0 && needed > limit {
             return false;
         }
         loop {
             // The lock is let go before anything is done.
-            let step = self.next_step(&mut state.lock(), limit - bytes - SEGMENT_HEADER as u64, limit);
+            let step = self.next_step(&mut state.lock(), limit.saturating_sub(needed), limit);
             match step {
                 Step::Done => return true,
                 Step::Stuck => return false,

@@ -1,6 +1,7 @@
 //! The subcommands. Each file holds one: its arguments, its work and its output.
 
 mod bench;
+mod cache;
 mod chat;
 mod inspect;
 mod logits;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Bench(bench::Args),
     /// Make a smaller checkpoint, with a receipt of what that changes
     Quantize(quantize::Args),
+    /// Show what the prefix cache keeps on disk, check it, make it smaller
+    Cache(cache::Args),
 }
 
 /// Runs one subcommand. An error is printed once, to standard error, with everything that led to it.
@@ -49,6 +52,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
             Command::Plan(args) => plan::run(&args),
             Command::Bench(args) => bench::run(&args),
             Command::Quantize(args) => quantize::run(&args),
+            Command::Cache(args) => cache::run(&args),
         });
     outcome.unwrap_or_else(|error| {
         // Whoever read our output has gone, as `| head` does: nothing is wrong.

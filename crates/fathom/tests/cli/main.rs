@@ -1,5 +1,6 @@
 //! The program, run as a user runs it.
 
+mod cache;
 mod logits;
 mod quantize;
 mod run;
