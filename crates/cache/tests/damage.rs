@@ -270,6 +270,8 @@ fn each_kind_of_damage_has_its_count() {
     assert_eq!(none.total(), 0);
     let (torn, left) = skipped(&|bytes| bytes.truncate(bytes.len() - 100));
     assert_eq!((torn.torn, torn.total(), left), (1, 1, all - 1));
+    let (torn, left) = skipped(&|bytes| bytes.truncate(bytes.len() - 1));
+    assert_eq!((torn.torn, torn.total(), left), (1, 1, all));
     // The first record's header: the rest is found again behind it.
     let (checksum, left) = skipped(&|bytes| bytes[128 + 20] ^= 1);
     assert_eq!((checksum.checksum, checksum.total(), left), (1, 1, all - 1));

@@ -439,3 +439,81 @@ fn payloads_may_be_empty_and_of_any_length() {
     check_all(&disk, &written);
     assert_ne!(payload(&written[5].key, 64), payload(&written[6].key, 64));
 }
+
+#[test]
+fn a_directory_without_write_access_is_read_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut chain = Chain::new(0);
+    let pages: Vec<_> = (0..3).map(|_| chain.page(5_000)).collect();
+    {
+        let (disk, _) = open(&options(dir.path()));
+        for page in &pages {
+            disk.put(page.clone());
+        }
+    }
+    // Not even root can write to a lock that is a directory.
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    fs::create_dir(dir.path().join("lock")).unwrap();
+    check_read_only(dir.path(), &pages);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::remove_dir(dir.path().join("lock")).unwrap();
+        let access = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        access(0o555);
+        // Root may write all the same.
+        if fs::write(dir.path().join("probe"), "").is_err() {
+            check_read_only(dir.path(), &pages);
+        }
+        access(0o755);
+    }
+}
+
+fn check_read_only(dir: &std::path::Path, pages: &[fathom_cache::disk::NewRecord]) {
+    let (disk, records) = open(&options(dir));
+    assert_eq!(records.len(), pages.len());
+    check_all(&disk, pages);
+    assert_eq!(disk.put(Chain::new(1).page(100)), Queued::Refused);
+    disk.used(&[pages[0].key]);
+    disk.remove(&pages[2].key);
+    disk.flush();
+    let notice = disk.notice().unwrap();
+    assert!(notice.contains("cannot be written"), "{notice}");
+    assert!(
+        notice.ends_with("it is only read. Make it writable, or choose another directory"),
+        "{notice}"
+    );
+    drop(disk);
+    // Nothing has changed.
+    assert_eq!(open(&options(dir)).1.len(), pages.len());
+}
+
+/// `FATHOM_SMALL_DIR` names a directory on a file system of a few megabytes, such as `mount -t tmpfs -o size=8m none DIR`.
+#[test]
+fn a_file_system_that_is_full_is_survived() {
+    let Ok(small) = std::env::var("FATHOM_SMALL_DIR") else {
+        return;
+    };
+    let dir = tempfile::tempdir_in(small).unwrap();
+    let mut stored = Vec::new();
+    let (disk, _) = Disk::open(&options(dir.path()), &IDENTITY, false).unwrap();
+    for seed in 0..300 {
+        let page = Chain::new(seed).page(400_000);
+        if disk.put(page.clone()) == Queued::Yes {
+            disk.pump();
+            if disk.events() == [Event::Stored(page.key)] {
+                stored.push(page);
+            }
+        }
+    }
+    let stats = disk.stats();
+    assert!(
+        stats.write_errors > 0 && stats.refused > stats.write_errors && stored.len() > 2,
+        "{stats:?}"
+    );
+    check_all(&disk, &stored);
+    drop(disk);
+    let (disk, records) = open(&options(dir.path()));
+    assert_eq!((records.len(), disk.stats().skipped.total()), (stored.len(), 0));
+    check_all(&disk, &stored);
+}

@@ -292,7 +292,7 @@ pub(super) struct Found {
 /// What walking through a segment found.
 pub(super) struct Walk {
     pub(super) found: Vec<Found>,
-    /// Records cut off by the end of the file: 0 or 1.
+    /// Records cut off by the end of the file, in their padding at least: 0 or 1.
     pub(super) torn: u64,
     /// Stretches with damaged headers.
     pub(super) damaged: u64,
@@ -347,6 +347,8 @@ pub(super) fn walk(file: &PositionedFile, len: u64, identity: &[u8; 32]) -> std:
         }
         at = end;
     }
+    // Padding is written with its record: without it, the file was cut off there, whatever came after.
+    walk.torn += u64::from(at > len);
     walk.clean = at == len && walk.damaged == 0;
     Ok(walk)
 }
