@@ -132,7 +132,7 @@ fn damaged_directories_lose_records_and_nothing_else() {
     let (sound, written) = sound();
     assert!(sound.len() > 6, "{} segments", sound.len());
     let mut random = Random(number("FATHOM_SEED", 1));
-    let damages = number("FATHOM_DAMAGES", 200);
+    let damages = number("FATHOM_DAMAGES", 100);
     let (mut returned, mut lost, mut counted) = (0u64, 0u64, 0u64);
     for round in 0..damages {
         let mut files = sound.clone();

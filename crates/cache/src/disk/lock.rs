@@ -8,7 +8,15 @@ const NAME: &str = "lock";
 
 /// The right to write to a directory, held until dropped. The operating system takes it back from a process that dies.
 #[derive(Debug)]
-pub(super) struct DirectoryLock(#[expect(dead_code, reason = "held, never used")] File);
+pub(super) struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing the file would do, but for a child process that another thread is just starting: until it runs its own
+        // program it holds a copy of the open file, and with it the lock.
+        let _ = self.0.unlock();
+    }
+}
 
 /// Why a directory can only be read.
 #[derive(Debug)]
