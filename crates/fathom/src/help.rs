@@ -6,11 +6,10 @@
 use std::fmt::Write as _;
 
 /// Every command, by what it is for.
-const GROUPS: [(&str, &[&str]); 4] = [
-    ("Use a model", &["chat", "run", "serve"]),
+const GROUPS: [(&str, &[&str]); 3] = [
+    ("Use a model", &["chat", "run", "serve", "cache"]),
     ("Examine a model", &["inspect", "plan", "bench", "logits"]),
     ("Make a model", &["quantize"]),
-    ("Keep house", &["cache"]),
 ];
 
 const EXAMPLES: &str = "\
