@@ -9,6 +9,16 @@ pub(crate) fn cache() -> Option<PathBuf> {
     ours("XDG_CACHE_HOME", &[".cache"])
 }
 
+/// What is remembered of earlier runs: `$XDG_STATE_HOME/fathom`, usually `~/.local/state/fathom`.
+pub(crate) fn state() -> Option<PathBuf> {
+    ours("XDG_STATE_HOME", &[".local", "state"])
+}
+
+/// What people would miss: `$XDG_DATA_HOME/fathom`, usually `~/.local/share/fathom`.
+pub(crate) fn data() -> Option<PathBuf> {
+    ours("XDG_DATA_HOME", &[".local", "share"])
+}
+
 fn ours(variable: &str, below_home: &[&str]) -> Option<PathBuf> {
     let base = std::env::var_os(variable)
         .map(PathBuf::from)

@@ -32,6 +32,7 @@ impl Terminal {
         command.current_dir(home.path());
         command
             .env("XDG_STATE_HOME", home.path())
+            .env("XDG_DATA_HOME", home.path())
             .env("TERM", "xterm")
             .env_remove("NO_COLOR");
         command.envs(variables.iter().copied());
@@ -194,6 +195,37 @@ fn lines_are_remembered_from_one_session_to_the_next() {
     // Up, past the /quit that ended it.
     terminal.keys("\x1b[A\x1b[A\r");
     terminal.see("system text set");
+    terminal.control('d');
+    terminal.end();
+}
+
+#[test]
+fn a_session_is_forked_rewound_and_gone_on_with() {
+    let args = ["--think", "off", "--temperature", "0", "--session", "demo"];
+    let mut terminal = Terminal::new(&args);
+    terminal.see("session demo: new, kept in ");
+    terminal.prompt();
+    for line in ["Hello", "Thanks"] {
+        terminal.enter(line);
+        terminal.see("cached, ");
+        terminal.prompt();
+    }
+    terminal.enter("/fork other");
+    terminal.see("nothing to read again; demo stays as it is");
+    terminal.prompt();
+    terminal.enter("/rewind");
+    terminal.see("took back 1 exchange; left: 1 message, ");
+    terminal.prompt();
+    terminal.control('d');
+    let home = terminal.end();
+    let mut terminal = Terminal::at(home, &args, &[]);
+    terminal.see("session demo: 2 messages, ");
+    terminal.see("nothing to read again");
+    terminal.prompt();
+    terminal.control('d');
+    let mut terminal = Terminal::at(terminal.end(), &["--session", "other"], &[]);
+    terminal.see("session other: 1 message, ");
+    terminal.prompt();
     terminal.control('d');
     terminal.end();
 }

@@ -1,13 +1,20 @@
 //! `fathom chat` between pipes: answers alone on standard output, no escape codes anywhere, an exit status to rely on.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Standard output, standard error and exit status of `fathom chat` with `input`.
 fn chat(args: &[&str], input: &[u8]) -> (String, String, Option<i32>) {
+    chat_at(None, args, input)
+}
+
+/// As [`chat`], for somebody whose data lies in `home`.
+fn chat_at(home: Option<&Path>, args: &[&str], input: &[u8]) -> (String, String, Option<i32>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_fathom"))
         .arg("chat")
         .args(args)
+        .envs(home.map(|home| ("XDG_DATA_HOME", home)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -89,6 +96,65 @@ fn what_was_saved_in_one_run_goes_on_in_the_next() {
     let (second, notes, status) = chat(&[&BRIEF[..], &["--load", &file]].concat(), b"thanks\n");
     assert_eq!(status, Some(0), "{notes}");
     assert_eq!(format!("{first}{second}"), both);
+}
+
+#[test]
+fn a_session_goes_on_in_the_next_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = |args: &[&str], input: &[u8]| chat_at(Some(dir.path()), &[&BRIEF[..], args].concat(), input);
+    let (answers, ..) = keep(&["--sessions"], b"");
+    assert!(
+        answers.starts_with("no sessions in ")
+            && answers.ends_with("fathom chat --session NAME begins one\n"),
+        "{answers}"
+    );
+    let (first, notes, status) = keep(&["--session", "demo"], b"hello\n");
+    assert_eq!(status, Some(0), "{notes}");
+    assert!(notes.starts_with("session demo: new, kept in "), "{notes}");
+    let (second, notes, status) = keep(&["--session", "demo"], b"thanks\n");
+    assert_eq!(status, Some(0), "{notes}");
+    let resumed = notes.lines().next().unwrap();
+    assert!(resumed.starts_with("session demo: 1 message, "), "{notes}");
+    assert!(resumed.ends_with(" tokens, nothing to read again"), "{notes}");
+    assert_eq!(format!("{first}{second}"), chat(&BRIEF, b"hello\nthanks\n").0);
+
+    let (answers, ..) = keep(&["--sessions"], b"");
+    assert!(answers.contains("\n  demo            2  "), "{answers}");
+    let (_, notes, status) = keep(&["--session", "../demo"], b"hello\n");
+    assert!(
+        notes.contains("a session cannot be called \"../demo\""),
+        "{notes}"
+    );
+    assert_eq!(status, Some(2));
+}
+
+#[test]
+fn a_session_is_open_in_one_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Command::new(env!("CARGO_BIN_EXE_fathom"))
+        .args(["chat", "--session", "demo"])
+        .env("XDG_DATA_HOME", dir.path())
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says so when it has the session.
+    let mut line = String::new();
+    std::io::BufReader::new(first.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.starts_with("session demo: new"), "{line}");
+    let (_, notes, status) = chat_at(Some(dir.path()), &["--session", "demo"], b"hello\n");
+    let process = first.id();
+    assert_eq!(
+        notes,
+        format!(
+            "error: session demo is open in another fathom (process {process}); end that one, or choose another name\n"
+        )
+    );
+    assert_eq!(status, Some(1));
+    drop(first.stdin.take());
+    assert!(first.wait().unwrap().success());
 }
 
 #[test]

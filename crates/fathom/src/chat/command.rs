@@ -1,8 +1,11 @@
 //! What a line of input asks for: a message, or a command with its arguments.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use fathom_prompt::{ParseThinkingError, Thinking};
+
+use super::session::{Name, NameError};
 
 /// A line of input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,10 @@ pub(crate) enum Command {
     System(Option<String>),
     /// Start a new conversation.
     New,
+    /// Take back the last exchanges.
+    Rewind(NonZeroUsize),
+    /// Go on in a new session.
+    Fork(Name),
     /// Save the conversation.
     Save(PathBuf),
     /// Load a conversation.
@@ -57,7 +64,7 @@ const fn command(name: &'static str, argument: &'static str, effect: &'static st
 }
 
 /// Every command, in the order `/help` lists them.
-pub(crate) const COMMANDS: [Description; 11] = [
+pub(crate) const COMMANDS: [Description; 13] = [
     command(
         "/think",
         "[MODE]",
@@ -81,6 +88,12 @@ pub(crate) const COMMANDS: [Description; 11] = [
         "",
         "start again, with the same system text and thinking mode",
     ),
+    command(
+        "/rewind",
+        "[N]",
+        "take back the last N of your messages and their answers",
+    ),
+    command("/fork", "NAME", "go on in a new session from here"),
     command("/save", "FILE", "save the conversation as JSON"),
     command("/load", "FILE", "go on with a saved conversation"),
     command("/help", "", "show this list"),
@@ -117,6 +130,15 @@ pub(crate) enum CommandError {
     /// No thinking mode.
     #[error("/think: {0}")]
     Mode(#[from] ParseThinkingError),
+    /// No name of a session.
+    #[error("/fork: {0}")]
+    Name(#[from] NameError),
+    /// No number of exchanges.
+    #[error("/rewind: expected how many of your messages to take back, 1 or more; found {found:?}")]
+    Count {
+        /// What stands in its place.
+        found: String,
+    },
 }
 
 fn advice(nearest: Option<&str>) -> String {
@@ -166,6 +188,19 @@ impl Command {
             "/context" => alone("/context", Self::Context),
             "/system" => Ok(Self::System(given.map(system_text))),
             "/new" => alone("/new", Self::New),
+            "/rewind" => match given.unwrap_or("1").parse() {
+                Ok(exchanges) => Ok(Self::Rewind(exchanges)),
+                Err(_) => Err(CommandError::Count {
+                    found: argument.to_owned(),
+                }),
+            },
+            "/fork" => match given {
+                Some(name) => Ok(Self::Fork(name.parse()?)),
+                None => Err(CommandError::Incomplete {
+                    name: "/fork",
+                    argument: "NAME",
+                }),
+            },
             "/save" => file("/save").map(Self::Save),
             "/load" => file("/load").map(Self::Load),
             "/help" => alone("/help", Self::Help),
@@ -270,7 +305,11 @@ mod tests {
     #[test]
     fn every_command_in_the_list_is_understood() {
         for Description { name, argument, .. } in &COMMANDS {
-            let argument = if *argument == "[MODE]" { "max" } else { argument };
+            let argument = match *argument {
+                "[MODE]" => "max",
+                "[N]" => "2",
+                other => other,
+            };
             assert!(
                 matches!(parse(&format!("{name} {argument}")), Ok(Line::Command(_))),
                 "{name}"
@@ -309,6 +348,31 @@ mod tests {
         );
         assert_eq!(command("/system \"\""), set(""));
         assert_eq!(command("/system"), Command::System(None));
+    }
+
+    #[test]
+    fn exchanges_are_counted_from_one() {
+        let rewind = |exchanges| Command::Rewind(NonZeroUsize::new(exchanges).unwrap());
+        assert_eq!(command("/rewind"), rewind(1));
+        assert_eq!(command("/rewind 12"), rewind(12));
+        for found in ["0", "-1", "x", "1 2"] {
+            let error = parse(&format!("/rewind {found}")).unwrap_err();
+            assert!(error.ends_with(&format!("1 or more; found {found:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn forks_have_names() {
+        assert_eq!(command("/fork plan-b"), Command::Fork("plan-b".parse().unwrap()));
+        assert_eq!(
+            parse("/fork"),
+            Err("/fork needs more: write /fork NAME".to_owned())
+        );
+        let error = parse("/fork ../x").unwrap_err();
+        assert!(
+            error.starts_with("/fork: a session cannot be called \"../x\"; "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod editor;
 mod lines;
 
-pub(crate) use editor::{Editor, history_path};
+pub(crate) use editor::Editor;
 pub(crate) use lines::Lines;
 
 /// What came in.

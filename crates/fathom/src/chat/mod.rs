@@ -9,16 +9,17 @@ mod command;
 mod input;
 mod report;
 mod saved;
+mod session;
 mod transcript;
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use fathom_engine::answer::{self, Answer, AnswerError, FinishReason, Options};
+use fathom_engine::answer::{self, Answer, AnswerError, FinishReason, Options, Prompt};
 use fathom_engine::generation::GenerateError;
 use fathom_engine::{Engine, Session};
-use fathom_prompt::Thinking;
+use fathom_prompt::{Conversation, Thinking};
 
 use crate::commands;
 use crate::interrupt::Interrupt;
@@ -26,8 +27,10 @@ use crate::terminal::figures::plural;
 use crate::terminal::{Pane, closing_line, show_live};
 use attachment::Attachment;
 use command::{Command, Line};
-pub(crate) use input::{Editor, Lines, history_path};
+pub(crate) use input::{Editor, Lines};
 use input::{Input, Source};
+use session::Kept;
+pub(crate) use session::{Home as SessionHome, Name as SessionName, list as list_sessions};
 use transcript::Transcript;
 
 /// A conversation with a model.
@@ -36,6 +39,10 @@ pub(crate) struct Chat<'p> {
     /// The model's name for people.
     name: String,
     transcript: Transcript,
+    /// The session the conversation is kept in.
+    kept: Option<Kept>,
+    /// The directory of sessions.
+    sessions: Option<PathBuf>,
     options: Options,
     answers: Pane<'p>,
     notes: Pane<'p>,
@@ -68,6 +75,8 @@ impl<'p> Chat<'p> {
             session,
             name,
             transcript,
+            kept: None,
+            sessions: None,
             options,
             answers,
             notes,
@@ -88,6 +97,12 @@ impl<'p> Chat<'p> {
 
     /// Takes lines from `source` until it ends or the user quits. Returns how many lines could not be done.
     pub(crate) fn talk(&mut self, source: &mut dyn Source) -> anyhow::Result<usize> {
+        self.take_lines(source)?;
+        self.keep(true)?;
+        Ok(self.failures)
+    }
+
+    fn take_lines(&mut self, source: &mut dyn Source) -> anyhow::Result<()> {
         loop {
             match source.next(&self.prompt())? {
                 Input::Line(line) => {
@@ -95,17 +110,17 @@ impl<'p> Chat<'p> {
                         interrupt.clear();
                     }
                     if self.take(&line)?.is_break() {
-                        return Ok(self.failures);
+                        return Ok(());
                     }
                 }
                 Input::Unusable(reason) => self.fail(&reason)?,
                 Input::Cleared => {}
-                Input::Left => return Ok(self.failures),
+                Input::Left => return Ok(()),
                 Input::End => {
                     if !self.transcript.waiting().is_empty() {
                         self.fail("the input ended, but a file still waits for a message to go with")?;
                     }
-                    return Ok(self.failures);
+                    return Ok(());
                 }
             }
         }
@@ -162,6 +177,13 @@ impl<'p> Chat<'p> {
             FinishReason::Cancelled | FinishReason::Length
         );
         self.notes.dim_line(closing_line(&answer, context))?;
+        let prompt = Prompt::of_conversation(self.engine(), self.transcript.conversation())?;
+        let surprise = report::surprise(prompt.ids(), &answer.report, self.engine().tokenizer());
+        if let Some(reason) = surprise {
+            self.notes.dim_line(format_args!(
+                "more than the last exchange was read again: {reason}"
+            ))?;
+        }
         if let ([first, others @ ..], false) = (answer.parsed.defects.as_slice(), cut) {
             let others = if others.is_empty() {
                 String::new()
@@ -178,6 +200,8 @@ impl<'p> Chat<'p> {
                 .dim_line("no answer yet: your message was taken back (what was read of it stays cached)")?;
         } else {
             self.transcript.answer(answer.into_message());
+            self.changed();
+            self.keep(false)?;
         }
         self.notes
             .text(if self.notes.is_terminal() { "\n" } else { "" })?;
@@ -202,7 +226,8 @@ impl<'p> Chat<'p> {
             Command::Read(Some(path)) => self.read(&path),
             Command::Read(None) => self.unread(),
             Command::Context => {
-                let report = report::context(&self.session, &self.transcript, self.options.sampling.seed)?;
+                let seed = self.options.sampling.seed;
+                let report = report::context(&self.session, &self.transcript, self.where_kept(), seed)?;
                 Ok(self.answers.line(report)?)
             }
             Command::System(None) => {
@@ -222,10 +247,14 @@ impl<'p> Chat<'p> {
                 Ok(self.notes.dim_line(done)?)
             }
             Command::New => {
+                let left = self.leave_session()?;
                 self.transcript.restart();
                 self.session.clear();
-                Ok(self.notes.dim_line("new conversation")?)
+                self.notes.dim_line("new conversation")?;
+                Ok(self.note(left.as_deref())?)
             }
+            Command::Rewind(exchanges) => self.rewind(exchanges.get()),
+            Command::Fork(name) => self.fork(&name),
             Command::Save(path) => {
                 saved::save(&path, &self.name, self.transcript.conversation())?;
                 let said = plural(self.transcript.turns(), "message");
@@ -249,12 +278,14 @@ impl<'p> Chat<'p> {
     pub(crate) fn set_thinking(&mut self, mode: Thinking) -> anyhow::Result<()> {
         mode.check(self.engine().checkpoint().profile().effort)?;
         self.transcript.set_thinking(mode);
+        self.changed();
         Ok(())
     }
 
     /// Sets the system text; an empty one removes it.
     pub(crate) fn set_system(&mut self, text: &str) {
         self.transcript.set_system(text);
+        self.changed();
     }
 
     /// Puts a file into the next message, if the context can hold it.
@@ -297,20 +328,26 @@ impl<'p> Chat<'p> {
     /// Goes on with a saved conversation.
     pub(crate) fn load(&mut self, path: &Path) -> anyhow::Result<()> {
         let conversation = saved::load(path)?;
-        let effort = self.engine().checkpoint().profile().effort;
-        let (saved_mode, mode) = (conversation.thinking, self.transcript.thinking());
-        self.transcript.replace(conversation);
+        let left = self.leave_session()?;
+        let saved_mode = conversation.thinking;
+        let mode = self.take_over(conversation);
         let said = plural(self.transcript.turns(), "message");
         self.notes.dim_line(format_args!(
             "loaded {said} and the answers, thinking {saved_mode}"
         ))?;
-        if saved_mode.check(effort).is_err() {
+        self.note(mode.as_deref())?;
+        Ok(self.note(left.as_deref())?)
+    }
+
+    /// Makes `conversation` this one. Returns what to say if the model does not have its thinking mode.
+    fn take_over(&mut self, conversation: Conversation) -> Option<String> {
+        let effort = self.engine().checkpoint().profile().effort;
+        let (saved_mode, mode) = (conversation.thinking, self.transcript.thinking());
+        self.transcript.replace(conversation);
+        saved_mode.check(effort).is_err().then(|| {
             self.transcript.set_thinking(mode);
-            self.notes.dim_line(format_args!(
-                "this model has no thinking mode {saved_mode}; it is {mode} now"
-            ))?;
-        }
-        Ok(())
+            format!("this model has no thinking mode {saved_mode}; it is {mode} now")
+        })
     }
 
     /// Reports that a line could not be done; the conversation goes on.

@@ -1,11 +1,15 @@
 //! What a chat says about itself: greeting, closing line, `/context`, `/help`.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::path::Path;
 
+use fathom_cache::{Miss, Report};
 use fathom_engine::memory::{Bytes, state_bytes};
-use fathom_engine::{Engine, Session};
+use fathom_engine::{Engine, Session, explain_miss};
+use fathom_prompt::Tokenizer;
 
 use super::command::COMMANDS;
+use super::session::Name;
 use super::transcript::Transcript;
 use crate::terminal::figures::{percent, plural};
 use crate::units::count;
@@ -26,12 +30,114 @@ pub(super) fn greeting(name: &str, engine: &Engine) -> String {
     )
 }
 
-/// What the context holds and what it takes.
-pub(super) fn context(session: &Session, transcript: &Transcript, seed: u64) -> anyhow::Result<String> {
+/// The token a message of the user begins with.
+const USER: &str = "<｜User｜>";
+
+/// A prompt whose last message is not known yet.
+pub(super) struct NextPrompt {
+    ids: Vec<u32>,
+    /// Where that message begins.
+    said: usize,
+}
+
+impl NextPrompt {
+    /// The tokens of what was said so far.
+    pub(super) fn said(&self) -> &[u32] {
+        &self.ids[..self.said]
+    }
+}
+
+/// The prompt of the next message, as far as it is known.
+pub(super) fn next_prompt(session: &Session, transcript: &Transcript) -> anyhow::Result<NextPrompt> {
+    let engine = session.engine();
+    let ids = engine.renderer().render(&transcript.with_next_message())?.ids;
+    let said = user_messages(&ids, engine.tokenizer()).next().unwrap_or(0);
+    Ok(NextPrompt { ids, said })
+}
+
+/// Where messages of the user begin, the last one first.
+fn user_messages(prompt: &[u32], tokenizer: &Tokenizer) -> impl Iterator<Item = usize> {
+    let user = tokenizer.special_id(USER);
+    (0..prompt.len())
+        .rev()
+        .filter(move |&at| Some(prompt[at]) == user)
+}
+
+/// Where a conversation stands.
+pub(super) struct Standing {
+    messages: usize,
+    tokens: usize,
+    /// Tokens to be read again before the next message.
+    pub(super) again: usize,
+    /// Only the last answer is among them.
+    last_answer: bool,
+}
+
+/// Where the conversation stands.
+pub(super) fn standing(session: &Session, transcript: &Transcript) -> anyhow::Result<Standing> {
+    let prompt = next_prompt(session, transcript)?;
+    let tokenizer = session.engine().tokenizer();
+    let cached = session.reusable(&prompt.ids);
+    // The token that ends an answer is chosen, not read: it is always read with the next message.
+    let again = match prompt.said().get(cached..) {
+        None | Some([]) => 0,
+        Some([id]) if *id == tokenizer.eos_id() => 0,
+        Some(ids) => ids.len(),
+    };
+    let last = user_messages(prompt.said(), tokenizer).next();
+    Ok(Standing {
+        messages: transcript.turns(),
+        tokens: prompt.said,
+        again,
+        last_answer: last.is_some_and(|last| last < cached),
+    })
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (messages, tokens) = (plural(self.messages, "message"), plural(self.tokens, "token"));
+        write!(f, "{messages}, {tokens}, ")?;
+        match self.again {
+            0 => f.write_str("nothing to read again"),
+            again if again >= self.tokens => f.write_str("all to read again"),
+            again => {
+                write!(f, "{} to read again", count(again as u64))?;
+                if self.last_answer {
+                    // A prompt shows earlier answers without their reasoning, so they lie at other positions than when
+                    // they were written.
+                    f.write_str(" (the last answer, without its reasoning)")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Why more than the last exchange of a prompt has to be read again, if so: its reader will wonder. What is new, or has not
+/// been seen by this run, needs no words.
+pub(super) fn surprise(prompt: &[u32], report: &Report, tokenizer: &Tokenizer) -> Option<String> {
+    let previous = user_messages(prompt, tokenizer).nth(1)?;
+    match report.miss {
+        _ if report.hit >= previous => None,
+        Miss::None | Miss::NeverSeen | Miss::BelowOnePage => None,
+        miss => Some(explain_miss(&miss, tokenizer)),
+    }
+}
+
+/// What the context holds and what it takes. `kept` is the session it is kept in.
+pub(super) fn context(
+    session: &Session,
+    transcript: &Transcript,
+    kept: Option<(&Name, &Path)>,
+    seed: u64,
+) -> anyhow::Result<String> {
     let engine = session.engine();
     let context = engine.context_max();
-    let prompt = engine.renderer().render(&transcript.with_next_message())?.ids;
-    let cached = session.reusable(&prompt);
+    let prompt = next_prompt(session, transcript)?.ids;
+    let found = session.foresee(&prompt);
+    let cached = found.hit;
+    let why =
+        surprise(&prompt, &found, engine.tokenizer()).map_or_else(String::new, |why| format!(": {why}"));
     let full_bytes = state_bytes(engine.config(), engine.numerics(), context);
     let modes: Vec<_> = engine
         .renderer()
@@ -52,7 +158,7 @@ pub(super) fn context(session: &Session, transcript: &Transcript, seed: u64) -> 
         (
             "cached",
             format!(
-                "{} need not be read again, {} will be read",
+                "{} need not be read again, {} will be read{why}",
                 plural(cached, "token"),
                 count((prompt.len() - cached) as u64)
             ),
@@ -71,6 +177,13 @@ pub(super) fn context(session: &Session, transcript: &Transcript, seed: u64) -> 
             format!("{} (this model has {})", transcript.thinking(), modes.join(", ")),
         ),
         ("seed", seed.to_string()),
+        (
+            "session",
+            kept.map_or_else(
+                || "none; /fork NAME keeps this conversation".to_owned(),
+                |(name, dir)| format!("{name}, kept in {}", dir.display()),
+            ),
+        ),
     ];
     if let Some(system) = transcript.system() {
         rows.push((

@@ -15,7 +15,7 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use fathom_prompt::Conversation;
+use fathom_prompt::{Conversation, Message};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -98,12 +98,25 @@ fn write(path: &Path, saved: &SavedChat) -> io::Result<()> {
         .tempfile_in(parent)?;
     serde_json::to_writer_pretty(&mut file, saved)?;
     file.write_all(b"\n")?;
+    file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
 
 /// Loads a conversation.
 pub(crate) fn load(path: &Path) -> Result<Conversation, SavedError> {
+    Ok(read(path)?.1)
+}
+
+/// How many messages of the user a saved conversation has, and which model answered.
+pub(crate) fn about(path: &Path) -> Result<(usize, String), SavedError> {
+    let (model, conversation) = read(path)?;
+    let said = |message: &&Message| matches!(message, Message::User { .. });
+    Ok((conversation.messages.iter().filter(said).count(), model))
+}
+
+/// The model that answered, empty if the file does not say, and the conversation.
+fn read(path: &Path) -> Result<(String, Conversation), SavedError> {
     let json = std::fs::read(path).map_err(|source| SavedError::Read {
         path: path.to_owned(),
         source,
@@ -114,11 +127,12 @@ pub(crate) fn load(path: &Path) -> Result<Conversation, SavedError> {
     })
 }
 
-fn parse(json: &[u8]) -> Result<Conversation, String> {
+fn parse(json: &[u8]) -> Result<(String, Conversation), String> {
     let value: Value =
         serde_json::from_slice(json).map_err(|error| format!("expected JSON, found {error}"))?;
     let Some(format) = value.get("format") else {
-        return serde_json::from_value(value).map_err(|error| error.to_string());
+        let conversation = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        return Ok((String::new(), conversation));
     };
     if format != FORMAT {
         return Err(format!("expected format {FORMAT:?}, found {format}"));
@@ -130,12 +144,12 @@ fn parse(json: &[u8]) -> Result<Conversation, String> {
         ));
     }
     let saved: SavedChat = serde_json::from_value(value).map_err(|error| error.to_string())?;
-    Ok(saved.conversation)
+    Ok((saved.model, saved.conversation))
 }
 
 #[cfg(test)]
 mod tests {
-    use fathom_prompt::{Message, Thinking};
+    use fathom_prompt::Thinking;
 
     use super::*;
 
@@ -161,6 +175,7 @@ mod tests {
         save(&path, "small", &Conversation::from_user("first")).unwrap();
         save(&path, "small", &conversation()).unwrap();
         assert_eq!(load(&path).unwrap(), conversation());
+        assert_eq!(about(&path).unwrap(), (1, "small".to_owned()));
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),
             1,
@@ -221,7 +236,7 @@ mod tests {
     #[test]
     fn a_bare_list_of_messages_loads_too() {
         let bare = br#"{"messages": [{"role": "user", "content": "Hello"}]}"#;
-        assert_eq!(parse(bare), Ok(Conversation::from_user("Hello")));
+        assert_eq!(parse(bare), Ok((String::new(), Conversation::from_user("Hello"))));
     }
 
     #[test]

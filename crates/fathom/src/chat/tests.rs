@@ -374,3 +374,224 @@ fn lines_are_taken_until_the_input_ends_or_the_user_quits() {
             .ends_with("error: the input ended, but a file still waits for a message to go with\n")
     );
 }
+
+/// A chat in the session `name` of `dir`, with an engine of its own as another process has, and what it says at first.
+fn session(dir: &Path, name: &str, numerics: Option<fathom_model::Numerics>) -> (Talk, String) {
+    let options = ModelOptions {
+        model: None,
+        numerics,
+        threads: None,
+        chunk: DEFAULT_CHUNK,
+        profile: None,
+        ignore_memory: false,
+    };
+    let engine = options.load().unwrap().engine;
+    let mut talk = Talk::new();
+    talk.chat.session = engine.session();
+    talk.chat.set_sessions_dir(Some(dir.to_owned()));
+    talk.chat
+        .resume(SessionHome::open(dir, name.parse().unwrap()).unwrap())
+        .unwrap();
+    let said = talk.notes.take();
+    (talk, said)
+}
+
+/// The end of a chat, as at the end of its input.
+fn leave(mut talk: Talk) {
+    talk.chat.keep(true).unwrap();
+    assert_eq!(talk.notes.take(), "");
+}
+
+#[test]
+fn a_session_goes_on_with_nothing_to_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut whole, said) = session(dir.path(), "whole", None);
+    assert!(said.starts_with("session whole: new, kept in "), "{said}");
+    whole.chat.set_thinking(Thinking::Off).unwrap();
+    let lines = ["Hello", "What is 1 + 2?", "Thanks!"];
+    let answers = lines.map(|line| whole.line(line).0);
+
+    for (turn, line) in lines.into_iter().enumerate() {
+        let (mut talk, said) = session(dir.path(), "parts", None);
+        if turn > 0 {
+            let messages = plural(turn, "message");
+            assert!(
+                said.starts_with(&format!("session parts: {messages}, ")),
+                "{said}"
+            );
+            assert!(said.ends_with(" tokens, nothing to read again\n"), "{said}");
+        }
+        talk.chat.set_thinking(Thinking::Off).unwrap();
+        let (answer, closing) = talk.line(line);
+        assert_eq!(answer, answers[turn]);
+        if turn > 0 {
+            let tokens = number_before(&said, " tokens");
+            assert!(
+                number_before(&closing, " cached") + 1 >= tokens,
+                "{said}{closing}"
+            );
+        }
+        leave(talk);
+    }
+}
+
+#[test]
+fn without_its_state_a_session_is_read_again_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut talk, _) = session(dir.path(), "demo", None);
+    talk.line("Hello");
+    talk.line("What is 1 + 2?");
+    let messages = talk.messages().to_vec();
+    leave(talk);
+
+    let (talk, said) = session(dir.path(), "demo", Some(fathom_model::Numerics::Exact));
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(said.contains("session demo: 2 messages, "), "{said}");
+    assert!(said.contains("tokens, all to read again\n"), "{said}");
+    assert!(
+        said.contains("by another model, other numerics or another version of fathom; it is computed again"),
+        "{said}"
+    );
+    drop(talk);
+
+    let state = dir.path().join("demo").join("state");
+    let mut bytes = std::fs::read(&state).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&state, bytes).unwrap();
+    let (talk, said) = session(dir.path(), "demo", None);
+    assert!(
+        said.contains("all to read again\nits state is damaged; "),
+        "{said}"
+    );
+    drop(talk);
+
+    std::fs::remove_file(&state).unwrap();
+    let (mut talk, said) = session(dir.path(), "demo", None);
+    assert!(
+        said.contains("all to read again\nits state is missing; "),
+        "{said}"
+    );
+    let text = |messages: &[fathom_prompt::Message]| serde_json::to_string(messages).unwrap();
+    assert_eq!(text(talk.messages()), text(&messages));
+    // The next answer makes it whole.
+    talk.line("Thanks!");
+    leave(talk);
+    let (_, said) = session(dir.path(), "demo", None);
+    assert!(said.ends_with("nothing to read again\n"), "{said}");
+}
+
+#[test]
+fn a_conversation_that_cannot_be_read_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = SessionHome::open(dir.path(), "demo".parse().unwrap()).unwrap();
+    let file = dir.path().join("demo").join("conversation.json");
+    std::fs::write(&file, "half of").unwrap();
+    let mut talk = Talk::new();
+    let error = talk.chat.resume(home).unwrap_err().to_string();
+    assert!(error.contains("is not a saved conversation"), "{error}");
+    talk.line("Hello");
+    talk.chat.keep(true).unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "half of");
+}
+
+#[test]
+fn rewinding_takes_exchanges_back_and_reads_nothing_again() {
+    let mut talk = Talk::new();
+    let cold: Vec<_> = ["Hello", "What is 1 + 2?"].map(|line| talk.line(line).0).into();
+    talk.line("Thanks!");
+    assert_eq!(
+        talk.note("/rewind 4"),
+        "error: expected to take back at most 3, as many as were said; found 4\n"
+    );
+    let note = talk.note("/rewind 2");
+    assert!(
+        note.starts_with("took back 2 exchanges; left: 1 message, "),
+        "{note}"
+    );
+    assert!(note.ends_with(" tokens, nothing to read again\n"), "{note}");
+    assert_eq!(talk.messages().len(), 2);
+    let left = number_before(&note, " tokens");
+    let (answer, closing) = talk.line("What is 1 + 2?");
+    assert_eq!(answer, cold[1]);
+    assert!(number_before(&closing, " cached") + 1 >= left, "{note}{closing}");
+    let note = talk.note("/rewind 2");
+    assert!(
+        note.starts_with("took back 2 exchanges; left: 0 messages, "),
+        "{note}"
+    );
+    assert_eq!(talk.line("Hello").0, cold[0]);
+}
+
+#[test]
+fn a_fork_goes_on_and_leaves_the_old_session_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut talk, _) = session(dir.path(), "old", None);
+    talk.line("Hello");
+    let note = talk.note("/fork new");
+    assert!(note.starts_with("session new: 1 message, "), "{note}");
+    assert!(
+        note.ends_with("nothing to read again; old stays as it is\n"),
+        "{note}"
+    );
+    for name in ["new", "old"] {
+        let note = talk.note(&format!("/fork {name}"));
+        assert_eq!(
+            note,
+            format!(
+                "error: session {name} exists; choose another name, or go on with it: fathom chat --session {name}\n"
+            )
+        );
+    }
+    talk.line("What is 1 + 2?");
+    let (report, _) = talk.line("/context");
+    assert!(report.contains("session   new, kept in "), "{report}");
+    // The old one is free.
+    let (_, said) = session(dir.path(), "old", None);
+    assert!(said.starts_with("session old: 1 message, ") && said.ends_with("nothing to read again\n"));
+    leave(talk);
+    let (_, said) = session(dir.path(), "new", None);
+    assert!(said.starts_with("session new: 2 messages, ") && said.ends_with("nothing to read again\n"));
+}
+
+#[test]
+fn any_conversation_can_become_a_session_and_a_new_one_leaves_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut talk = Talk::new();
+    assert!(talk.note("/fork demo").contains("there is no place for sessions"));
+    talk.chat.set_sessions_dir(Some(dir.path().to_owned()));
+    talk.line("Hello");
+    let note = talk.note("/fork demo");
+    assert!(note.starts_with("session demo: 1 message, "), "{note}");
+    assert!(note.ends_with("nothing to read again\n"), "{note}");
+    assert_eq!(
+        talk.note("/new"),
+        "new conversation\nsession demo stays as it was; /fork NAME keeps this conversation\n"
+    );
+    talk.line("What is 1 + 2?");
+    leave(talk);
+    let list = list_sessions(dir.path()).unwrap();
+    assert!(list.contains("\n  demo            1  "), "{list}");
+    let (talk, said) = session(dir.path(), "demo", None);
+    assert!(said.starts_with("session demo: 1 message, "), "{said}");
+    assert_eq!(talk.messages()[0], fathom_prompt::Message::user("Hello"));
+}
+
+#[test]
+fn what_is_read_again_beyond_the_last_exchange_is_explained() {
+    let mut talk = Talk::new();
+    talk.note("/think");
+    talk.chat.options.max_tokens = None;
+    talk.line("What is 2 + 3?");
+    // The reasoning is left out of the prompt: no surprise.
+    let (_, notes) = talk.line("What is 4 + 4?");
+    assert!(!notes.contains("was read again"), "{notes}");
+    talk.note("/system Be brief.");
+    let (report, _) = talk.line("/context");
+    assert!(report.contains(" will be read: differs at token "), "{report}");
+    let (_, notes) = talk.line("What is 1 + 1?");
+    assert!(
+        notes.contains("more than the last exchange was read again: differs at token "),
+        "{notes}"
+    );
+}

@@ -66,6 +66,17 @@ impl Transcript {
         }
     }
 
+    /// Takes back the last `turns` messages of the user and what followed each.
+    pub(crate) fn rewind(&mut self, turns: usize) {
+        let messages = &self.conversation.messages;
+        let said = (0..messages.len())
+            .rev()
+            .filter(|&at| matches!(messages[at], Message::User { .. }));
+        if let Some(from) = said.take(turns).last() {
+            self.conversation.messages.truncate(from);
+        }
+    }
+
     /// The thinking mode of the next answer.
     pub(crate) fn thinking(&self) -> Thinking {
         self.conversation.thinking
@@ -198,6 +209,28 @@ mod tests {
             transcript.conversation().messages,
             [Message::user("Hello"), Message::assistant("Hi.")]
         );
+    }
+
+    #[test]
+    fn exchanges_are_taken_back_whole() {
+        let mut transcript = Transcript::new(Some("Be kind."), Thinking::Off);
+        for said in ["one", "two", "three"] {
+            transcript.say(said);
+            transcript.answer(Message::assistant(said));
+        }
+        transcript.rewind(0);
+        assert_eq!(transcript.turns(), 3);
+        transcript.rewind(2);
+        assert_eq!(
+            transcript.conversation().messages,
+            [
+                Message::system("Be kind."),
+                Message::user("one"),
+                Message::assistant("one")
+            ]
+        );
+        transcript.rewind(5);
+        assert_eq!(transcript.conversation().messages, [Message::system("Be kind.")]);
     }
 
     #[test]

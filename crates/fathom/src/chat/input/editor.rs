@@ -88,15 +88,6 @@ impl Source for Editor {
     }
 }
 
-/// Where the history lives: `$XDG_STATE_HOME/fathom/history`, usually `~/.local/state/fathom/history`.
-pub(crate) fn history_path() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
-    let state = state.or_else(|| std::env::home_dir().map(|home| home.join(".local").join("state")));
-    Some(state?.join("fathom").join("history"))
-}
-
 /// Makes sure that the history can be written.
 fn prepare(path: &Path) -> Result<(), String> {
     let kept = match path.parent() {
