@@ -25,7 +25,14 @@ pub(crate) struct Home {
     name: Name,
     dir: PathBuf,
     /// The operating system releases it with the process, however that ends.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Closing it would do, but for a child process that another thread is just starting: it has a copy for a moment.
+        let _ = self.lock.unlock();
+    }
 }
 
 /// A session that cannot be opened.
@@ -59,11 +66,7 @@ impl Home {
     pub(crate) fn open(sessions: &Path, name: Name) -> Result<Self, HomeError> {
         let dir = sessions.join(name.as_ref());
         match lock(&dir) {
-            Ok(lock) => Ok(Self {
-                name,
-                dir,
-                _lock: lock,
-            }),
+            Ok(lock) => Ok(Self { name, dir, lock }),
             Err(TryLockError::WouldBlock) => {
                 let mut process = String::new();
                 let read =
