@@ -69,8 +69,8 @@ pub(super) struct Standing {
     tokens: usize,
     /// Tokens to be read again before the next message.
     pub(super) again: usize,
-    /// Only the last answer is among them.
-    last_answer: bool,
+    /// They are of the last answer alone, and it came after reasoning.
+    reasoned: bool,
 }
 
 /// Where the conversation stands.
@@ -78,10 +78,11 @@ pub(super) fn standing(session: &Session, transcript: &Transcript) -> anyhow::Re
     let prompt = next_prompt(session, transcript)?;
     let tokenizer = session.engine().tokenizer();
     let cached = session.reusable(&prompt.ids);
-    // The token that ends an answer is chosen, not read: it is always read with the next message.
+    // The last token of an answer is chosen, not read: it is always read with the next message, and behind it, where an
+    // answer was cut off, the token that ends one.
     let again = match prompt.said().get(cached..) {
-        None | Some([]) => 0,
-        Some([id]) if *id == tokenizer.eos_id() => 0,
+        None => 0,
+        Some([id] | [_, id]) if *id == tokenizer.eos_id() => 0,
         Some(ids) => ids.len(),
     };
     let last = user_messages(prompt.said(), tokenizer).next();
@@ -89,20 +90,25 @@ pub(super) fn standing(session: &Session, transcript: &Transcript) -> anyhow::Re
         messages: transcript.turns(),
         tokens: prompt.said,
         again,
-        last_answer: last.is_some_and(|last| last < cached),
+        reasoned: transcript.has_reasoned() && last.is_some_and(|last| last < cached),
     })
 }
 
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (messages, tokens) = (plural(self.messages, "message"), plural(self.tokens, "token"));
-        write!(f, "{messages}, {tokens}, ")?;
+        write!(f, "{messages}, {tokens}")?;
+        if self.messages == 0 {
+            // What there is, a system text, has perhaps never been read.
+            return Ok(());
+        }
+        f.write_str(", ")?;
         match self.again {
             0 => f.write_str("nothing to read again"),
             again if again >= self.tokens => f.write_str("all to read again"),
             again => {
                 write!(f, "{} to read again", count(again as u64))?;
-                if self.last_answer {
+                if self.reasoned {
                     // A prompt shows earlier answers without their reasoning, so they lie at other positions than when
                     // they were written.
                     f.write_str(" (the last answer, without its reasoning)")?;

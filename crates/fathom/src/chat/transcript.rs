@@ -119,6 +119,14 @@ impl Transcript {
         self.conversation = conversation;
     }
 
+    /// Whether the last answer came after reasoning.
+    pub(crate) fn has_reasoned(&self) -> bool {
+        matches!(
+            self.conversation.messages.last(),
+            Some(Message::Assistant { reasoning_content: Some(reasoning), .. }) if !reasoning.is_empty()
+        )
+    }
+
     /// Messages of the user.
     pub(crate) fn turns(&self) -> usize {
         self.conversation

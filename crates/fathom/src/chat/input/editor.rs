@@ -177,7 +177,7 @@ mod tests {
                 .map(|pair| pair.replacement)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(replacements("/re"), ["/read "]);
+        assert_eq!(replacements("/re"), ["/read ", "/rewind "]);
         assert_eq!(replacements("/ne"), ["/new"]);
         assert_eq!(replacements("/n"), ["/nothink", "/new"]);
         assert_eq!(replacements("/x"), Vec::<String>::new());

@@ -14,7 +14,7 @@ pub(crate) fn list(sessions: &Path) -> anyhow::Result<String> {
     let found = home::all(sessions).with_context(|| format!("cannot read {}", sessions.display()))?;
     if found.is_empty() {
         return Ok(format!(
-            "no sessions in {}; fathom chat --session NAME begins one",
+            "no sessions in {}; fathom chat --session NAME begins one\n",
             sessions.display()
         ));
     }
@@ -31,5 +31,5 @@ pub(crate) fn list(sessions: &Path) -> anyhow::Result<String> {
         };
         table.row([name.to_string(), messages, bytes(size), model]);
     }
-    Ok(format!("{table}\nin {}", sessions.display()))
+    Ok(format!("{table}\nin {}\n", sessions.display()))
 }
