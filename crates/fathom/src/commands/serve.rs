@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use fathom_cache::Cache;
+use fathom_cache::disk::Disk;
 use fathom_engine::Scheduling;
 use fathom_serve::{Completed, Options, Server};
 
@@ -58,6 +60,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } = args
         .model
         .load_with(|name| args.cache.settings(name), args.scheduling())?;
+    let cache = engine.cache().clone();
+    let noted = note(&cache, None);
     let options = Options {
         sampling,
         on_completed: Arc::new(log),
@@ -81,6 +85,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ))?;
         server.run(shutdown()).await.context("the server failed")
     })?;
+    // What went wrong with writing meanwhile, if anything did.
+    note(&cache, noted.as_deref());
     print("The server has ended.\n")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -93,6 +99,18 @@ impl Args {
             step_max: Duration::from_millis(self.step_ms),
         }
     }
+}
+
+/// What the cache has to say of its directory, on standard error, unless it was `said` already.
+fn note(cache: &Cache, said: Option<&str>) -> Option<String> {
+    let notice = cache.disk().and_then(Disk::notice)?;
+    if said != Some(notice.as_str()) {
+        #[expect(clippy::print_stderr, reason = "this is the server's log")]
+        {
+            eprintln!("note: {notice}");
+        }
+    }
+    Some(notice)
 }
 
 /// One line per answer, on standard error.

@@ -15,7 +15,11 @@ struct Serving {
 
 impl Serving {
     fn start() -> Self {
-        let mut child = command(&["serve", "--port", "0", "--threads", "1"])
+        Self::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
+        let mut child = command(&[&["serve", "--port", "0", "--threads", "1"], more].concat())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -101,6 +105,28 @@ fn it_says_where_it_is_answers_and_ends_when_asked() {
         assert!(log.starts_with("answered: length, prompt "), "{log}");
         assert_eq!(log.lines().count(), 1, "{log}");
     }
+}
+
+#[test]
+fn a_cache_directory_that_cannot_be_written_is_said_and_does_not_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    // Not even root can write to a lock that is a directory.
+    std::fs::create_dir(dir.path().join("lock")).unwrap();
+    let mut serving = Serving::start_with(&["--cache-dir", dir.path().to_str().unwrap()]);
+    let body =
+        r#"{"model": "fathom-small-1", "max_tokens": 2, "messages": [{"role": "user", "content": "Hello"}]}"#;
+    let reply = serving.request(body);
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
+    serving.signal(rustix::process::Signal::TERM);
+    assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    let mut stderr = serving.child.stderr.take().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
+    assert_eq!(log.matches("note: ").count(), 1, "{log}");
+    assert!(
+        log.starts_with("note: the cache in ") && log.contains("; it is only read. "),
+        "{log}"
+    );
 }
 
 #[test]
