@@ -95,9 +95,14 @@ impl Core {
 
     /// Puts the pages that `state` has beyond `path` into the cache, and shares the cache's copy where it has one.
     pub(crate) fn publish(&self, path: &mut Path, tokens: &[u32], state: &mut State) {
-        let page_tokens = self.model.page_tokens();
-        for index in path.pages()..state.pages().len() {
-            let ids = &tokens[index * page_tokens..(index + 1) * page_tokens];
+        let known = state.pages().len() * self.model.page_tokens();
+        self.publish_up_to(path, &tokens[..known], state);
+    }
+
+    /// As [`publish`](Self::publish), with the pages of `tokens` only.
+    pub(crate) fn publish_up_to(&self, path: &mut Path, tokens: &[u32], state: &mut State) {
+        let ids = tokens.chunks_exact(self.model.page_tokens());
+        for (index, ids) in ids.enumerate().skip(path.pages()) {
             let page = self.cache.push_page(path, ids, Arc::clone(&state.pages()[index]));
             state.share_page(index, page);
         }
@@ -105,13 +110,17 @@ impl Core {
 
     /// Keeps a copy of `state`, if the policy keeps any.
     pub(crate) fn keep_snapshot(&self, path: &Path, tokens: &[u32], state: &State) {
-        if self.policy == Policy::None {
-            return;
-        }
-        let tail = &tokens[path.pages() * self.model.page_tokens()..state.len()];
         // A state that is not exact has no bytes to keep; those who call know that theirs is.
         let live = || Arc::from(state.live().unwrap_or_default());
-        self.cache.keep_snapshot(path, tail, live, false);
+        self.keep_live(path, &tokens[..state.len()], live);
+    }
+
+    /// Keeps the live state after `tokens`, if the policy keeps any; `path` has their pages.
+    pub(crate) fn keep_live(&self, path: &Path, tokens: &[u32], live: impl FnOnce() -> Arc<[u8]>) {
+        if self.policy != Policy::None {
+            let tail = &tokens[path.pages() * self.model.page_tokens()..];
+            self.cache.keep_snapshot(path, tail, live, false);
+        }
     }
 
     /// Where a state is to be kept while `tokens` positions are passed; `semantic` are the ends of messages.

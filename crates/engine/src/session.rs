@@ -1,5 +1,6 @@
 //! One timeline: tokens, and the model's state after them.
 
+mod extra;
 mod saved;
 
 use std::ops::ControlFlow;

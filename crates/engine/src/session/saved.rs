@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fathom_cache::saved::{self, LoadError, SavedState, ToSave};
 
+use super::extra::Extra;
 use super::{Session, SessionError};
 use crate::Engine;
 use crate::memory::NotEnoughMemory;
@@ -43,8 +44,8 @@ pub enum RestoreError {
     },
 }
 
-/// Bytes of the number of logits, which stands before them and the caller's note.
-const COUNT: usize = 8;
+/// Most bytes of earlier states that are saved with a session.
+const EARLIER_MAX: usize = 32 << 20;
 
 impl Session {
     /// Saves tokens, state and logits to `path`, with a `note` of the caller's; replaces what is there, all at once.
@@ -52,8 +53,15 @@ impl Session {
     /// A state that is not here, after a [`rewind`](Self::rewind), is taken from the cache, and what the cache does not
     /// have is computed: a restored session always goes on without reading anything again.
     pub fn save(&mut self, path: &Path, note: &[u8]) -> Result<(), SaveError> {
+        self.save_with(path, note, &[])
+    }
+
+    /// As [`save`](Self::save), with places to [`rewind`](Self::rewind) to: for each position of `earlier` the last state up to it that
+    /// the cache has, the first positions first, up to 32 MiB of them.
+    pub fn save_with(&mut self, path: &Path, note: &[u8], earlier: &[usize]) -> Result<(), SaveError> {
         self.come_home();
         self.complete()?;
+        let earlier = self.earlier_states(earlier);
         let core = self.engine.core();
         let Timeline {
             tokens,
@@ -63,10 +71,11 @@ impl Session {
         // The state is there now, and exact: a run that ends before its state is gives none back.
         let state = state.as_ref().ok_or(SessionError::Bug)?;
         let live = state.live().ok_or(SessionError::Bug)?;
-        let mut user = Vec::with_capacity(COUNT + 4 * logits.len() + note.len());
-        user.extend((logits.len() as u64).to_le_bytes());
-        user.extend(logits.iter().flat_map(|logit| logit.to_le_bytes()));
-        user.extend(note);
+        let extra = Extra {
+            logits: logits.clone(),
+            earlier,
+            note: note.to_vec(),
+        };
         saved::write(
             path,
             &ToSave {
@@ -74,10 +83,30 @@ impl Session {
                 tokens,
                 pages: state.pages(),
                 live: &live,
-                user: &user,
+                user: &extra.to_bytes(),
             },
         )?;
         Ok(())
+    }
+
+    /// The live states that the cache has at or before `positions`, ascending.
+    fn earlier_states(&self, positions: &[usize]) -> Vec<(usize, Arc<[u8]>)> {
+        let core = self.engine.core();
+        let mut states: Vec<(usize, Arc<[u8]>)> = Vec::new();
+        let mut bytes = 0;
+        for &position in positions {
+            let limit = position.min(self.len());
+            let found = core.cache.find(&self.isolation, self.tokens(), limit).load();
+            let new = !states.iter().any(|(at, _)| *at == found.len);
+            if let (true, Some(live)) = (new && found.len < self.len(), found.live)
+                && bytes + live.len() <= EARLIER_MAX
+            {
+                bytes += live.len();
+                states.push((found.len, live));
+            }
+        }
+        states.sort_unstable_by_key(|(position, _)| *position);
+        states
     }
 
     /// Makes this the longest beginning of `tokens` whose state is there, its own or one in the cache; returns how many
@@ -154,13 +183,32 @@ impl Engine {
                 "expected token ids below {vocab_size}, found {token}"
             )));
         }
-        let (logits, note) = split(&user, vocab_size).map_err(refuse)?;
-        let restored = core.model.restore(tokens.len(), &pages, &live);
+        let (model, len) = (&core.model, tokens.len());
+        let extra = Extra::from_bytes(&user).filter(|extra| {
+            let fits = |(at, live): &(usize, Arc<[u8]>)| {
+                (1..len).contains(at) && live.len() == model.live_bytes(*at)
+            };
+            (extra.logits.is_empty() || extra.logits.len() == vocab_size)
+                && extra.earlier.iter().all(fits)
+                && extra.earlier.is_sorted_by_key(|(at, _)| *at)
+        });
+        let Extra {
+            logits,
+            earlier,
+            note,
+        } = extra.ok_or_else(|| {
+            refuse(format!(
+                "expected none or {vocab_size} logits and states of positions before {len}, found other data"
+            ))
+        })?;
+        let restored = model.restore(len, &pages, &live);
         let mut state = restored.map_err(|error| refuse(error.to_string()))?;
-        if !tokens.is_empty() {
-            let mut place = core.cache.path(isolation);
-            core.publish(&mut place, &tokens, &mut state);
-            core.keep_snapshot(&place, &tokens, &state);
+        let mut place = core.cache.path(isolation);
+        for (position, live) in earlier.into_iter().chain([(len, live.into())]) {
+            if position > 0 {
+                core.publish_up_to(&mut place, &tokens[..position], &mut state);
+                core.keep_live(&place, &tokens[..position], || live);
+            }
         }
         let mut session = self.session_of(isolation);
         session.timeline = Timeline {
@@ -170,21 +218,4 @@ impl Engine {
         };
         Ok((session, note))
     }
-}
-
-/// Logits, none or `vocab_size` of them, and the caller's note.
-fn split(user: &[u8], vocab_size: usize) -> Result<(Vec<f32>, Vec<u8>), String> {
-    let parts = user.split_first_chunk::<COUNT>().and_then(|(count, rest)| {
-        let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
-        let (logits, note) = rest.split_at_checked(count.checked_mul(4)?)?;
-        (count == 0 || count == vocab_size).then_some((logits, note))
-    });
-    let (logits, note) =
-        parts.ok_or_else(|| format!("expected no logits or {vocab_size}, found another number of them"))?;
-    let logits = logits
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&bytes| f32::from_le_bytes(bytes));
-    Ok((logits.collect(), note.to_vec()))
 }

@@ -113,6 +113,34 @@ fn a_rewound_session_is_saved_whole() {
 }
 
 #[test]
+fn earlier_places_are_saved_and_nothing_before_them_is_read_again() {
+    let (_dir, path) = place();
+    let before = engine(Numerics::Reference);
+    let held = tokens(&before, 300, 9);
+    let mut session = before.session();
+    for range in [0..50, 50..128, 128..131, 131..300] {
+        append(&mut session, &held[range]);
+    }
+    // Between two states it is the one before.
+    session.save_with(&path, b"note", &[131, 60, 128, 300]).unwrap();
+    drop((session, before));
+
+    let after = engine(Numerics::Reference);
+    let (mut session, note) = after.restore(&path).unwrap();
+    assert_eq!(note, b"note");
+    for (kept, computed) in [(131, 1), (128, 1), (50, 1), (60, 11), (300, 1)] {
+        let mut other = session.fork();
+        other.rewind(kept);
+        assert_eq!(append_counted(&mut other, &[9]), computed, "{kept}");
+        assert_eq!(
+            bits(&other),
+            cold_logits(&after, &[&held[..kept], &[9]].concat()),
+            "{kept}"
+        );
+    }
+}
+
+#[test]
 fn an_empty_session_can_be_saved() {
     let (_dir, path) = place();
     let engine = engine(Numerics::Exact);
@@ -216,9 +244,13 @@ fn a_sound_file_with_other_contents_is_refused() {
             Ok(_) => panic!("expected an error"),
         }
     };
-    assert!(write(&[u32::MAX], b"", &[0; 8]).starts_with("expected token ids below "));
-    assert!(write(&[1], b"short", &[0; 8]).contains("the live state has 5 bytes"));
-    for user in [&b""[..], &[1, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9], &[255; 8]] {
-        assert!(write(&[1], b"", user).starts_with("expected no logits or "));
+    assert!(write(&[u32::MAX], b"", &[0; 16]).starts_with("expected token ids below "));
+    assert!(write(&[1], b"short", &[0; 16]).contains("the live state has 5 bytes"));
+    // No numbers at all, one logit, an endless number of them, and a state of five bytes at position 0.
+    let number = |number: u64| number.to_le_bytes();
+    let logit = [&number(1)[..], &[9; 4], &number(0)].concat();
+    let state = [&number(0)[..], &number(1), &number(0), &number(5), b"state"].concat();
+    for user in [&b""[..], &logit, &[255; 16], &state] {
+        assert!(write(&[1, 2], b"", user).starts_with("expected none or "));
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct NextPrompt {
     ids: Vec<u32>,
     /// Where that message begins.
     said: usize,
+    /// Where the messages of the user before it begin, the last one first.
+    turns: Vec<usize>,
 }
 
 impl NextPrompt {
@@ -45,14 +47,21 @@ impl NextPrompt {
     pub(super) fn said(&self) -> &[u32] {
         &self.ids[..self.said]
     }
+
+    /// Where messages of the user begin, the last one first: what is left of the conversation if it is taken back.
+    pub(super) fn turns(&self) -> &[usize] {
+        &self.turns
+    }
 }
 
 /// The prompt of the next message, as far as it is known.
 pub(super) fn next_prompt(session: &Session, transcript: &Transcript) -> anyhow::Result<NextPrompt> {
     let engine = session.engine();
     let ids = engine.renderer().render(&transcript.with_next_message())?.ids;
-    let said = user_messages(&ids, engine.tokenizer()).next().unwrap_or(0);
-    Ok(NextPrompt { ids, said })
+    let mut turns = user_messages(&ids, engine.tokenizer());
+    let said = turns.next().unwrap_or(0);
+    let turns = turns.collect();
+    Ok(NextPrompt { ids, said, turns })
 }
 
 /// Where messages of the user begin, the last one first.
@@ -85,12 +94,12 @@ pub(super) fn standing(session: &Session, transcript: &Transcript) -> anyhow::Re
         Some([id] | [_, id]) if *id == tokenizer.eos_id() => 0,
         Some(ids) => ids.len(),
     };
-    let last = user_messages(prompt.said(), tokenizer).next();
+    let last = prompt.turns().first();
     Ok(Standing {
         messages: transcript.turns(),
         tokens: prompt.said,
         again,
-        reasoned: transcript.has_reasoned() && last.is_some_and(|last| last < cached),
+        reasoned: transcript.has_reasoned() && last.is_some_and(|&last| last < cached),
     })
 }
 

@@ -436,6 +436,38 @@ fn a_session_goes_on_with_nothing_to_read_again() {
 }
 
 #[test]
+fn a_session_can_be_rewound_after_a_restart() {
+    for thinking in [Thinking::Off, Thinking::High] {
+        let dir = tempfile::tempdir().unwrap();
+        let lines = [
+            "Hello, who are you?",
+            "What is 17 + 25?",
+            "What is 3 + 4?",
+            "Thanks!",
+        ];
+        let (mut talk, _) = session(dir.path(), "demo", None);
+        talk.chat.options.max_tokens = None;
+        talk.chat.set_thinking(thinking).unwrap();
+        let answers = lines.map(|line| talk.line(line).0);
+        let expected = talk.note("/rewind 2");
+        talk.line("What is 1 + 1?");
+        drop(talk);
+
+        let (mut talk, _) = session(dir.path(), "demo", None);
+        talk.chat.options.max_tokens = None;
+        // One more has been said.
+        assert_eq!(
+            talk.note("/rewind")
+                .replace("took back 1 exchange;", "took back 2 exchanges;"),
+            expected
+        );
+        let (answer, closing) = talk.line(lines[2]);
+        assert_eq!(answer, answers[2], "{thinking}");
+        assert!(number_before(&closing, " cached") > 0, "{closing}");
+    }
+}
+
+#[test]
 fn without_its_state_a_session_is_read_again_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let (mut talk, _) = session(dir.path(), "demo", None);

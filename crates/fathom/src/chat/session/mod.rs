@@ -23,6 +23,9 @@ pub(crate) use name::{Name, NameError};
 /// process that is killed then has to read again; what was said is saved in any case.
 const EVERY_TIME_MAX: usize = 64 << 20;
 
+/// Exchanges that can be taken back after a restart with nothing to read again, if that is not too many bytes.
+const REWINDS: usize = 16;
+
 /// A session and what of it is not in its files yet.
 pub(super) struct Kept {
     home: Home,
@@ -116,7 +119,8 @@ impl Chat<'_> {
         session.recall(prompt.said());
         if leaving || session.kv_bytes() <= EVERY_TIME_MAX {
             let note = serde_json::to_vec(&sampled_answers(self.transcript.conversation())?)?;
-            session.save(&kept.home.state(), &note)?;
+            let rewinds = &prompt.turns()[..prompt.turns().len().min(REWINDS)];
+            session.save_with(&kept.home.state(), &note, rewinds)?;
             kept.state_changed = false;
         }
         Ok(())
