@@ -61,7 +61,7 @@ impl Core {
             what: format!("a context of {tokens} tokens"),
             needed,
             available: self.ram_bytes,
-            advice: "Shorten the prompt, ask for fewer tokens, or give the cache more memory (--cache-ram)",
+            advice: "Shorten the prompt, ask for fewer tokens, give states more memory with --cache-ram",
         })
     }
 

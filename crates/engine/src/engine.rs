@@ -252,6 +252,11 @@ impl Engine {
         self.core.chunk_tokens
     }
 
+    /// Longest timeline that fits into the context and, alone, into the memory for states, in tokens.
+    pub fn timeline_max(&self) -> usize {
+        self.core.tokens_max()
+    }
+
     /// Longest timeline the model was made for, in tokens.
     pub fn context_max(&self) -> usize {
         self.core.context_max()

@@ -78,7 +78,13 @@ fn prepare(body: &[u8], app: &App) -> Result<(ChatRequest, Prompt), ApiError> {
         .map_err(|error| ApiError::invalid(error.to_string()))?;
     let tokens = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let (length, context) = (tokens(prompt.ids().len()), tokens(app.engine.context_max()));
-    request.options.max_tokens = Some(request.converted.resolve_max_tokens(length, context)? as usize);
+    let mut most = request.converted.resolve_max_tokens(length, context)? as usize;
+    if !request.limited {
+        // Who asks for no length gets what memory has room for; who asks for more than that is told so.
+        let room = app.engine.timeline_max().saturating_sub(prompt.ids().len());
+        most = most.min(room.max(1));
+    }
+    request.options.max_tokens = Some(most);
     Ok((request, prompt))
 }
 

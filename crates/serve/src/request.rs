@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `temperature`, `top_p` while thinking | without effect | honoured, so that 0 is greedy and tests repeat |
 //! | both, when absent | 1 | what the checkpoint's `generation_config.json` says |
+//! | `max_tokens`, when absent | a fixed default | that, or what memory has room for if it is less |
 //! | `max_completion_tokens` | not documented | the same as `max_tokens` |
 //! | `user_id`, `user` | separate cache and scheduling for each | the same |
 //! | `usage.prompt_cache_miss_reason` | not there | why no more of the prompt came from the cache, if any was missed |
@@ -40,6 +41,8 @@ pub(crate) struct ChatRequest {
     pub(crate) converted: ConversationRequest,
     /// The model's name as the client gave it.
     pub(crate) model: String,
+    /// Whether the client says how long the answer may be.
+    pub(crate) limited: bool,
     /// Whose cached prefixes may be used; empty for those who do not say.
     pub(crate) isolation: String,
 }
@@ -66,6 +69,7 @@ impl ChatRequest {
         let Json(extra) =
             Json::<Extra>::from_bytes(body).map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
         request.max_tokens = request.max_tokens.or(extra.max_completion_tokens);
+        let limited = request.max_tokens.is_some();
         let isolation = extra.user_id.or(extra.user).unwrap_or_default();
         if isolation.len() > USER_ID_BYTES_MAX {
             return Err(ApiError::invalid(format!(
@@ -100,6 +104,7 @@ impl ChatRequest {
             options,
             converted,
             model,
+            limited,
             isolation,
         })
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fathom_engine::{EngineOptions, Scheduling};
+use fathom_engine::{CacheSettings, EngineOptions, Scheduling};
 use fathom_serve::Options;
 
 use crate::client::{Reply, Running};
@@ -146,4 +146,25 @@ fn answers_in_progress_are_finished_before_the_server_ends() {
     assert!(rest.contains("data: [DONE]"), "{rest}");
     drop(server);
     assert_ne!(outcomes.lock().unwrap()[0], "cancelled");
+}
+
+#[test]
+fn who_asks_for_no_length_gets_what_memory_has_room_for() {
+    let options = EngineOptions {
+        cache: CacheSettings {
+            ram_bytes: Some(400_000),
+            ..CacheSettings::default()
+        },
+        ..EngineOptions::default()
+    };
+    let server = Running::start_with(&options, |_| ());
+    let ask = |more: &str| {
+        server.chat(&format!(
+            r#"{{"model": "m", "thinking": {{"type": "disabled"}}, "messages": [{{"role": "user", "content": "Hello"}}]{more}}}"#
+        ))
+    };
+    assert_eq!(ask("").status, 200);
+    let refused = ask(r#", "max_tokens": 60000"#);
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("--cache-ram"), "{}", refused.body);
 }
