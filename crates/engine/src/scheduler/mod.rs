@@ -497,8 +497,8 @@ impl Scheduler {
     /// Pages that were completed go to the cache, and the state too where it is to be kept.
     fn after_step(&mut self, index: usize) {
         let sequence = &mut self.running[index];
-        let (prompt_len, isolated) = (sequence.prompt_len(), &mut sequence.path);
-        let (Some(state), Some(path)) = (&mut sequence.state, isolated) else {
+        let prompt_len = sequence.prompt_len();
+        let (Some(state), Some(path)) = (&mut sequence.state, &mut sequence.path) else {
             return;
         };
         let before = path.pages();
