@@ -29,11 +29,8 @@ fn bytes_of(tokens: &[u32]) -> usize {
     random.below(bytes)
 }
 
-/// Not a test: what the killed process does. Writes without end, and says after every flush how many pages must be there.
-#[test]
-#[ignore = "the process that `killed_writers_leave_nothing_wrong` kills"]
-fn child() {
-    let Ok(dir) = std::env::var(DIR) else { return };
+/// What the killed process does: writes without end, and says after every flush how many pages must be there.
+fn write_for_ever(dir: &str) -> ! {
     let (seed, bytes) = (number(SEED, 0), number(BYTES, 0));
     let (disk, _) = Disk::open(&DiskOptions::new(dir, bytes), &IDENTITY, true).unwrap();
     let mut random = Random(seed);
@@ -56,10 +53,10 @@ fn child() {
     }
 }
 
-/// Starts a writer and kills it after `delay`. Returns how many pages it had flushed.
+/// Starts a writer, which is this test in a process that is given a directory, and kills it after `delay`. Returns how many pages it had flushed.
 fn kill_a_writer(dir: &Path, seed: u64, bytes: u64, delay: Duration) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .args(["--exact", "killed_writers_leave_nothing_wrong", "--nocapture"])
         .env(DIR, dir)
         .env(SEED, seed.to_string())
         .env(BYTES, bytes.to_string())
@@ -79,6 +76,9 @@ fn kill_a_writer(dir: &Path, seed: u64, bytes: u64, delay: Duration) -> u64 {
 
 #[test]
 fn killed_writers_leave_nothing_wrong() {
+    if let Ok(dir) = std::env::var(DIR) {
+        write_for_ever(&dir);
+    }
     let kills = number("FATHOM_KILLS", 20);
     let mut random = Random(number("FATHOM_SEED", 1));
     let (mut skipped, mut read, mut had_some, mut evicting) = (Skipped::default(), 0, 0, 0);

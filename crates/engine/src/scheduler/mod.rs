@@ -204,29 +204,21 @@ impl Scheduler {
 
     /// Takes a sequence out of those running.
     fn leave(&mut self, index: usize) -> Sequence {
-        let mut sequence = self.running.remove(index);
-        self.keep(&mut sequence);
+        let sequence = self.running.remove(index);
+        self.keep(&sequence);
         if let Some(state) = &sequence.state {
             self.holdings.release(state.pages());
         }
         sequence
     }
 
-    /// Leaves what a sequence has computed in the cache.
-    fn keep(&self, sequence: &mut Sequence) {
-        self.publish(sequence);
-        let (Some(state), Some(path)) = (&sequence.state, &mut sequence.path) else {
+    /// Leaves a sequence's state in the cache, where its pages are already.
+    fn keep(&self, sequence: &Sequence) {
+        let (Some(state), Some(path)) = (&sequence.state, &sequence.path) else {
             return;
         };
         if state.known() == state.len() && !state.is_empty() {
             self.core.keep_snapshot(path, &sequence.tokens, state);
-        }
-    }
-
-    /// Puts the pages a sequence has completed into the cache, and takes the cache's copies where it had them.
-    fn publish(&self, sequence: &mut Sequence) {
-        if let (Some(state), Some(path)) = (&mut sequence.state, &mut sequence.path) {
-            self.core.publish(path, &sequence.tokens, state);
         }
     }
 
