@@ -17,15 +17,7 @@ fn snapshot_bytes(position: usize) -> usize {
     4_000 + 82 * (position % PAGE)
 }
 
-const STRUCTURE: Structure = Structure {
-    bos: 0,
-    eos: 1,
-    user: 2,
-    assistant: 3,
-    think_start: 4,
-    think_end: 5,
-    tool_call: 6,
-};
+const STRUCTURE: Structure = Structure::FIRST_IDS;
 
 fn cache(policy: Policy, ram_bytes: u64) -> Cache {
     let options = CacheOptions {

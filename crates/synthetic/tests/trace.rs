@@ -4,15 +4,7 @@ use std::collections::BTreeSet;
 
 use fathom_synthetic::trace::{Event, Part, Structure, Trace, TraceOptions};
 
-const STRUCTURE: Structure = Structure {
-    bos: 0,
-    eos: 1,
-    user: 2,
-    assistant: 3,
-    think_start: 4,
-    think_end: 5,
-    tool_call: 6,
-};
+const STRUCTURE: Structure = Structure::FIRST_IDS;
 
 fn options() -> TraceOptions {
     TraceOptions::coding_agent(STRUCTURE, 10..4096)

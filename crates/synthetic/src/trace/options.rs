@@ -23,6 +23,17 @@ pub struct Structure {
 }
 
 impl Structure {
+    /// The ids 0 to 6, for traces that no tokenizer reads.
+    pub const FIRST_IDS: Self = Self {
+        bos: 0,
+        eos: 1,
+        user: 2,
+        assistant: 3,
+        think_start: 4,
+        think_end: 5,
+        tool_call: 6,
+    };
+
     /// The ids that a V4 tokenizer has for them; `id_of` finds a control token by its spelling. `None` if one is missing.
     pub fn of(id_of: impl Fn(&str) -> Option<u32>) -> Option<Self> {
         Some(Self {
