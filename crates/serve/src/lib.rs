@@ -1,14 +1,14 @@
-//! The chat completions API over HTTP.
+//! The APIs over HTTP.
 //!
-//! * `POST /v1/chat/completions`, also without `/v1`: streamed and not
-//! * `GET /v1/models`, also without `/v1`
+//! * `POST /chat/completions`, also under `/v1` and `/beta`: streamed and not
+//! * `GET /models`, also under `/v1`
 //! * `GET /health`
 //!
 //! Requests are converted, and replies put together, by the vendor's `deepseek-recipe`, so fields, checks and their
-//! error texts are those of the hosted API; where this server departs from it, [`request`] says so.
+//! error texts are those of the hosted API; where this server departs from it, the wires' own docs say so.
 //!
 //! ```text
-//! handler ── converts, renders the prompt ──> task ── session, answer ──> pieces ──> handler
+//! routes ── caller ── wire: reads the body, renders the prompt ──> answer: a task ── session ──> chunks ──> reply
 //! ```
 //!
 //! Everything here is asynchronous and only moves bytes: the engine's thread computes, all requests together. How many may
@@ -17,15 +17,17 @@
 //!
 //! This crate knows nothing of tensors.
 
+mod answer;
 mod app;
-mod chat;
+mod caller;
+mod catalog;
 mod error;
-mod model_list;
-mod pieces;
-mod request;
+mod options;
+mod routes;
 mod server;
-mod worker;
+mod wire;
 
-pub use app::Options;
+pub use answer::Completed;
+pub use catalog::{Alias, ServedModel, Tier};
+pub use options::Options;
 pub use server::{BindError, Server};
-pub use worker::Completed;

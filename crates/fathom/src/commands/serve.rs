@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use fathom_cache::Cache;
 use fathom_cache::disk::Disk;
 use fathom_engine::Scheduling;
-use fathom_serve::{Completed, Options, Server};
+use fathom_serve::{Completed, Options, ServedModel, Server};
 
 use crate::cache_options::CacheOptions;
 use crate::model_source::{LoadedModel, ModelOptions};
@@ -62,10 +62,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .load_with(|name| args.cache.settings(name), args.scheduling())?;
     let cache = engine.cache().clone();
     let noted = note(&cache, None);
-    let options = Options {
+    let (numerics, threads) = (engine.numerics(), plural(engine.threads(), "thread"));
+    let model = ServedModel {
         sampling,
+        ..ServedModel::new(engine, &name)
+    };
+    let options = Options {
         on_completed: Arc::new(log),
-        ..Options::new(&name)
+        ..Options::new(vec![model])
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // The threads that matter are the engine's; these only move bytes.
@@ -74,8 +78,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the network threads")?;
     runtime.block_on(async {
-        let (numerics, threads) = (engine.numerics(), plural(engine.threads(), "thread"));
-        let server = Server::bind(engine, &args.host, args.port, options).await?;
+        let server = Server::bind(&args.host, args.port, options).await?;
         let address = server.address()?;
         print(&format!(
             "{name} ({numerics}, {threads}) is served at http://{address}/v1\n\
@@ -120,6 +123,7 @@ fn log(completed: &Completed) {
         usage,
         miss,
         timings,
+        ..
     } = completed;
     #[expect(clippy::print_stderr, reason = "this is the server's log")]
     {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use fathom_checkpoint::Checkpoint;
 use fathom_engine::{Engine, EngineOptions};
-use fathom_serve::{Options, Server};
+use fathom_serve::{Options, ServedModel, Server};
 use tokio::sync::oneshot;
 
 /// A running server; dropping it ends it.
@@ -28,7 +28,7 @@ impl Running {
     pub(crate) fn start_with(engine: &EngineOptions, adjust: impl FnOnce(&mut Options)) -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fathom/default-model");
         let engine = Engine::load(Checkpoint::open(&dir).unwrap(), engine).unwrap();
-        let mut options = Options::new("m");
+        let mut options = Options::new(vec![ServedModel::new(engine, "m")]);
         adjust(&mut options);
         let (shutdown, asked) = oneshot::channel();
         let (tell, address) = mpsc::channel();
@@ -38,7 +38,7 @@ impl Running {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let server = Server::bind(engine, "127.0.0.1", 0, options).await.unwrap();
+                let server = Server::bind("127.0.0.1", 0, options).await.unwrap();
                 tell.send(server.address().unwrap()).unwrap();
                 let shutdown = async { drop(asked.await) };
                 server.run(shutdown).await.unwrap();

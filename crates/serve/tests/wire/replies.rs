@@ -1,5 +1,6 @@
 //! What a good request gets.
 
+use fathom_serve::Alias;
 use serde_json::Value;
 
 use crate::client::Running;
@@ -219,7 +220,7 @@ fn logprobs_add_up_to_the_text() {
 
 #[test]
 fn the_other_pages() {
-    let server = Running::start(|options| options.model = "fathom".to_owned());
+    let server = Running::start(|options| options.models[0].name = "fathom".to_owned());
     let expected = r#"{"object":"list","data":[{"id":"fathom","object":"model","owned_by":"fathom"}]}"#;
     for path in ["/v1/models", "/models"] {
         let reply = server.get(path);
@@ -227,14 +228,14 @@ fn the_other_pages() {
     }
     assert_eq!(
         server.get("/health").body,
-        r#"{"status":"ok","model":"fathom","numerics":"reference","context":65536}"#
+        r#"{"status":"ok","models":[{"id":"fathom","numerics":"reference","context":65536}]}"#
     );
 }
 
 #[test]
-fn an_alias_is_answered_under_the_name_that_was_asked_for() {
-    let server = Running::start(|options| options.aliases = vec!["deepseek-v4-flash".to_owned()]);
+fn a_reply_names_the_model_behind_an_alias() {
+    let server = Running::start(|options| options.models[0].aliases = vec![Alias::new("deepseek-v4-flash")]);
     let body =
         r#"{"model": "deepseek-v4-flash", "max_tokens": 1, "messages": [{"role": "user", "content": "q"}]}"#;
-    assert_eq!(server.chat(body).json()["model"], "deepseek-v4-flash");
+    assert_eq!(server.chat(body).json()["model"], "m");
 }
