@@ -252,7 +252,7 @@ fn client(address: SocketAddr) {
     println!(
         "{} {}",
         elapsed.as_micros(),
-        (processor_time() - before).as_micros()
+        processor_time().saturating_sub(before).as_micros()
     );
 }
 

@@ -18,7 +18,7 @@ impl Figures {
         if reads {
             self.first.extend(times.first());
             self.between
-                .extend(times.windows(2).map(|pair| pair[1] - pair[0]));
+                .extend(times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])));
         }
     }
 }

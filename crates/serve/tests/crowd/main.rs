@@ -80,7 +80,7 @@ async fn a_crowd_of_which_half_leaves_harms_nobody() {
             let right = &right[(stream + wave) % REQUESTS];
             match Behaviour::of(stream, wave) {
                 Behaviour::Leaves { .. } => {
-                    assert!(right.starts_with(&text), "{text:?} is no start of {right:?}")
+                    assert!(right.starts_with(&text), "{text:?} is no start of {right:?}");
                 }
                 behaviour => {
                     assert!(whole, "stream {stream} was cut");
