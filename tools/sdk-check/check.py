@@ -129,7 +129,6 @@ class Checks:
         for request, kind, part in [
             ({"model": "no-such-model"}, openai.BadRequestError, "supported API model names"),
             ({"messages": []}, openai.BadRequestError, "Empty input messages"),
-            ({"n": 2}, openai.BadRequestError, "only n = 1"),
             ({"temperature": 9}, openai.BadRequestError, "range of temperature"),
             ({"messages": [{"role": "user", "content": "word " * 200_000}]}, openai.BadRequestError, "maximum context"),
         ]:

@@ -249,6 +249,26 @@ fn example_8_an_unfinished_answer_is_continued() {
 }
 
 #[test]
+fn an_unfinished_answer_goes_on_where_it_was_cut() {
+    for (reasoning, content, expected, opening) in [
+        ("", "", "<think>", Opening::Reasoning),
+        ("so", "", "<think>so", Opening::Reasoning),
+        ("so", "par", "<think>so</think>par", Opening::Content),
+        ("", "par", "<think></think>par", Opening::Content),
+    ] {
+        let conversation = conversation(
+            Thinking::High,
+            vec![Message::user("a"), unfinished(reasoning, content)],
+        );
+        check(
+            &conversation,
+            &format!("{BOS}<｜User｜>a<｜Assistant｜>{expected}"),
+        );
+        assert_eq!(render(&conversation).opening, opening);
+    }
+}
+
+#[test]
 fn example_9_quick_instructions() {
     check(
         &chat(vec![task_user("a", Task::Query)]),

@@ -9,7 +9,6 @@ use crate::options::Options;
 /// State that all handlers share.
 pub(crate) struct App {
     pub(crate) catalog: Catalog,
-    #[expect(dead_code, reason = "the wires come next")]
     /// Refuse what the hosted API refuses even where that hurts clients.
     pub(crate) strict: bool,
     pub(crate) body_bytes_max: usize,

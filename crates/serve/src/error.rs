@@ -1,7 +1,7 @@
-//! Errors as clients see them: `{"error": {"message", "type", "param", "code"}}`.
+//! Errors as clients see them: `{"error": {"message", "type", "param", "code"}}`, and some that are plain text.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use deepseek_recipe::request::ConversionError;
 use fathom_engine::SessionError;
@@ -14,6 +14,16 @@ pub(crate) struct ApiError {
     status: StatusCode,
     kind: &'static str,
     message: String,
+    form: Form,
+}
+
+/// How an error is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The envelope.
+    Json,
+    /// The message is the whole body, of this content type or of none.
+    Plain(Option<&'static str>),
 }
 
 impl ApiError {
@@ -32,18 +42,50 @@ impl ApiError {
             status,
             kind,
             message: message.into(),
+            form: Form::Json,
         }
     }
 
-    /// The reply's body.
+    /// An error that the hosted API tells without JSON.
+    pub(crate) fn plain(
+        status: StatusCode,
+        content_type: Option<&'static str>,
+        body: impl Into<String>,
+    ) -> Self {
+        Self {
+            form: Form::Plain(content_type),
+            ..Self::new(status, "invalid_request_error", body)
+        }
+    }
+
+    /// The reply's body as JSON.
     pub(crate) fn body(&self) -> Value {
-        json!({"error": {"message": self.message, "type": self.kind, "param": null, "code": self.kind}})
+        // The hosted API has one code for whatever a client may have done.
+        let code = if self.status.is_server_error() {
+            self.kind
+        } else {
+            "invalid_request_error"
+        };
+        json!({"error": {"message": self.message, "type": self.kind, "param": null, "code": code}})
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(self.body())).into_response()
+        let Form::Plain(content_type) = self.form else {
+            return (self.status, Json(self.body())).into_response();
+        };
+        let mut response = (self.status, self.message).into_response();
+        match content_type {
+            Some(content_type) => {
+                let value = HeaderValue::from_static(content_type);
+                response.headers_mut().insert(header::CONTENT_TYPE, value);
+            }
+            None => {
+                response.headers_mut().remove(header::CONTENT_TYPE);
+            }
+        }
+        response
     }
 }
 

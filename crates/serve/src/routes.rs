@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
 
@@ -20,6 +20,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/beta/chat/completions", post(chat::completions))
         .route("/models", get(models::models))
         .route("/v1/models", get(models::models))
+        .route("/models/{name}", get(models::model))
+        .route("/v1/models/{name}", get(models::model))
         .route("/health", get(models::health))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
@@ -27,7 +29,10 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(Arc::new(app))
 }
 
-async fn no_such_path(uri: Uri) -> ApiError {
+async fn no_such_path(State(app): State<Arc<App>>, uri: Uri) -> ApiError {
+    if app.strict {
+        return ApiError::plain(StatusCode::NOT_FOUND, None, "");
+    }
     let message = format!(
         "There is no {}; this server has POST /v1/chat/completions, GET /v1/models and GET /health.",
         uri.path()
@@ -35,7 +40,10 @@ async fn no_such_path(uri: Uri) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+async fn wrong_method(State(app): State<Arc<App>>, method: Method, uri: Uri) -> ApiError {
+    if app.strict {
+        return ApiError::plain(StatusCode::METHOD_NOT_ALLOWED, None, "");
+    }
     let message = format!(
         "{} does not take {method}; chat completions take POST, the others GET.",
         uri.path()

@@ -21,7 +21,7 @@
 //! | call without parameters | nothing between the invoke tags | an empty line |
 //! | assistant without reasoning, tools on offer, thinking | `</think>` only | `<think></think>` |
 //! | assistant with reasoning, tools on offer, not thinking | reasoning shown | reasoning dropped |
-//! | unfinished answer without content, thinking | continues the reasoning | reasoning is closed |
+//! | unfinished answer without content, thinking | continues the reasoning | reasoning is closed; `preview` continues it too, as the API promises |
 //! | earlier reasoning without tools, tasks | not expressible: refused with a message | `keep_reasoning`, `task` |
 //! | grounding tokens spelled in an answer | become control tokens | stay text |
 

@@ -238,8 +238,12 @@ fn push_answer(spans: &mut PromptSpans, message: &Message, shows_reasoning: bool
     };
     let mut body = PromptSpans::default();
     if shows_reasoning {
-        body.plain(reasoning_content.as_deref().unwrap_or_default());
-        body.token(SpecialToken::ThinkingEnd);
+        let reasoning = reasoning_content.as_deref().unwrap_or_default();
+        body.plain(reasoning);
+        // An unfinished answer that has not got beyond its reasoning goes on reasoning, as under the later encoding.
+        if !(*prefix && content.is_empty() && tool_calls.is_empty()) {
+            body.token(SpecialToken::ThinkingEnd);
+        }
     }
     body.plain(content);
     if !tool_calls.is_empty() {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::catalog::ServedModel;
 use crate::error::ApiError;
-use pieces::Pieces;
+use pieces::{LIKELY, Pieces};
 
 /// Events that the engine may be ahead of a client that reads slowly; then it serves others.
 const EVENTS_AHEAD: usize = 64;
@@ -106,15 +106,16 @@ async fn work(
         thinking,
         model,
         prompt,
-        options,
+        mut options,
     } = job;
     let tokenizer = model.engine.tokenizer();
     let mut pieces = Pieces {
         tokenizer: tokenizer.clone(),
         fingerprint: Some(model.fingerprint()),
-        with_logprobs: options.logprobs.is_some(),
+        logprobs: options.logprobs,
         thinking,
     };
+    options.logprobs = options.logprobs.map(|_| LIKELY);
     let mut session = Engine::session_of(&model.engine, &isolation);
     let mut run = match answer::start(&mut session, prompt, &options, EVENTS_AHEAD) {
         Ok(run) => run,

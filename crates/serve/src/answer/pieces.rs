@@ -10,12 +10,23 @@ use fathom_engine::answer::{self, Answer, Event, Text};
 use fathom_engine::sampling;
 use fathom_prompt::Tokenizer;
 
+/// Of so many of the most likely tokens the hosted API tells the log-probability.
+pub(crate) const LIKELY: usize = 20;
+/// What it says for all others.
+const UNLIKELY: f32 = -9999.0;
+
+/// As JSON can say it.
+fn finite(logprob: f32) -> f32 {
+    logprob.max(UNLIKELY)
+}
+
 /// Translates the events of one answer.
 pub(crate) struct Pieces {
     pub(crate) tokenizer: Tokenizer,
     /// What computes; sent once.
     pub(crate) fingerprint: Option<String>,
-    pub(crate) with_logprobs: bool,
+    /// How many of the most likely tokens to show, if log-probabilities are.
+    pub(crate) logprobs: Option<usize>,
     pub(crate) thinking: bool,
 }
 
@@ -66,24 +77,26 @@ impl Pieces {
     }
 
     fn logprobs(&self, tokens: &[sampling::TokenLogprob]) -> Option<Arc<[TokenLogprob]>> {
+        let shown = self.logprobs?;
         let token = |token: &sampling::TokenLogprob| {
             let (text, bytes) = self.spell(token.token);
-            let top = token.top.iter().map(|&(id, logprob)| {
+            let likely = token.top.iter().any(|&(id, _)| id == token.token);
+            let top = token.top.iter().take(shown).map(|&(id, logprob)| {
                 let (token, bytes) = self.spell(id);
                 TopLogprob {
                     token,
-                    logprob,
+                    logprob: finite(logprob),
                     bytes,
                 }
             });
             TokenLogprob {
                 token: text,
-                logprob: token.logprob,
+                logprob: if likely { finite(token.logprob) } else { UNLIKELY },
                 bytes,
                 top_logprobs: top.collect(),
             }
         };
-        self.with_logprobs.then(|| tokens.iter().map(token).collect())
+        Some(tokens.iter().map(token).collect())
     }
 
     /// A token's text and bytes; bytes that are no text are written `\xNN`, as the hosted API does.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -18,8 +19,14 @@ impl Body {
     /// Parses it. Can be done several times, for forms that know different fields.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         // The extractor's own parser, for its messages name the field and place.
-        let Json(value) =
-            Json::<T>::from_bytes(&self.0).map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
+        let Json(value) = Json::<T>::from_bytes(&self.0).map_err(|rejection| match rejection {
+            JsonRejection::JsonSyntaxError(_) => ApiError::plain(
+                StatusCode::BAD_REQUEST,
+                Some("application/octet-stream"),
+                rejection.body_text(),
+            ),
+            _ => ApiError::invalid(rejection.body_text()),
+        })?;
         Ok(value)
     }
 }
@@ -57,9 +64,9 @@ fn expect_json(headers: &HeaderMap) -> Result<(), ApiError> {
     if media_type.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    Err(ApiError::new(
+    Err(ApiError::plain(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "invalid_request_error",
+        Some("text/plain; charset=utf-8"),
         "Expected request with `Content-Type: application/json`",
     ))
 }

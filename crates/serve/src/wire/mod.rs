@@ -20,6 +20,7 @@ use fathom_engine::answer::{self, Prompt};
 use fathom_prompt::Conversation;
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::answer::{Job, Note};
 use crate::app::App;
@@ -38,20 +39,22 @@ pub(crate) trait Wire:
     /// Its name in logs and in the ledger.
     const NAME: &'static str;
 
-    /// A new reply's id.
-    fn response_id() -> String;
+    /// The id of the reply to a request: that of the request, so that replies, logs and the ledger agree.
+    fn response_id(request: Uuid) -> String {
+        request.to_string()
+    }
 
     /// Completes a whole reply, or the last chunk of a stream, with what the vendor's form has no place for.
     fn complete(reply: &mut Value, note: &Note);
 }
 
-/// A checked request.
-pub(crate) struct Request {
+/// What a request asks for, its fields checked.
+pub(crate) struct Draft {
     /// Who answers.
     pub(crate) model: Arc<ServedModel>,
     /// What to answer.
-    pub(crate) prompt: Prompt,
-    /// How.
+    pub(crate) conversation: Conversation,
+    /// How; the length is settled later.
     pub(crate) options: answer::Options,
     /// The vendor's form of it, which shapes the reply.
     pub(crate) converted: ConversationRequest,
@@ -59,33 +62,50 @@ pub(crate) struct Request {
     pub(crate) user: String,
 }
 
+/// A request that is ready to be answered.
+pub(crate) struct Request {
+    model: Arc<ServedModel>,
+    prompt: Prompt,
+    options: answer::Options,
+    converted: ConversationRequest,
+    isolation: String,
+}
+
 impl Request {
     /// Renders the prompt and sees that it fits, with the answer's length.
-    pub(crate) fn new(
-        model: Arc<ServedModel>,
-        conversation: &Conversation,
-        mut options: answer::Options,
-        converted: ConversationRequest,
-        user: String,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn new(app: &App, caller: &Caller, draft: Draft) -> Result<Self, ApiError> {
+        let Draft {
+            model,
+            conversation,
+            mut options,
+            mut converted,
+            user,
+        } = draft;
+        let isolation = caller.isolation(&user);
         let engine = &model.engine;
-        let prompt = Prompt::of_conversation(engine, conversation)
+        let prompt = Prompt::of_conversation(engine, &conversation)
             .map_err(|error| ApiError::invalid(error.to_string()))?;
         let tokens = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let (length, context) = (tokens(prompt.ids().len()), tokens(engine.context_max()));
-        let mut most = converted.resolve_max_tokens(length, context)? as usize;
-        if converted.inference_options.max_tokens.is_none() {
-            // Who asks for no length gets what memory has room for; who asks for more than that is told so.
-            let room = engine.timeline_max().saturating_sub(prompt.ids().len());
-            most = most.min(room.max(1));
+        // Who asks for no length gets what memory has room for. So does who asks for too much, as clients do that were made for
+        // a longer context; strict servers refuse that.
+        let room = tokens(engine.timeline_max()).saturating_sub(length).max(1);
+        let unasked = converted.inference_options.max_tokens.is_none();
+        if !app.strict && length < context {
+            let asked = &mut converted.inference_options.max_tokens;
+            *asked = asked.map(|asked| asked.min(room));
         }
-        options.max_tokens = Some(most);
+        let mut most = converted.resolve_max_tokens(length, context)?;
+        if unasked {
+            most = most.min(room);
+        }
+        options.max_tokens = Some(most as usize);
         Ok(Self {
             model,
             prompt,
             options,
             converted,
-            user,
+            isolation,
         })
     }
 
@@ -93,7 +113,7 @@ impl Request {
         let job = Job {
             request: caller.request,
             wire,
-            isolation: caller.isolation(&self.user),
+            isolation: self.isolation,
             thinking: self.converted.conversation.thinking_mode,
             model: self.model,
             prompt: self.prompt,
@@ -106,10 +126,11 @@ impl Request {
 /// Reads a request on a thread that may take its time: megabytes of text take a while to parse and encode.
 pub(crate) async fn prepare<T: Send + 'static>(
     app: &Arc<App>,
-    read: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
+    caller: &Caller,
+    read: impl FnOnce(&App, &Caller) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let app = Arc::clone(app);
-    tokio::task::spawn_blocking(move || read(&app))
+    let (app, caller) = (Arc::clone(app), caller.clone());
+    tokio::task::spawn_blocking(move || read(&app, &caller))
         .await
         .map_err(|error| ApiError::internal(error.to_string()))?
 }
@@ -118,8 +139,24 @@ pub(crate) async fn prepare<T: Send + 'static>(
 pub(crate) async fn answer<W: Wire>(
     app: Arc<App>,
     caller: Caller,
-    read: impl FnOnce(&App) -> Result<Request, ApiError> + Send + 'static,
+    read: impl FnOnce(&App, &Caller) -> Result<Request, ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let request = prepare(&app, read).await?;
+    let request = prepare(&app, &caller, read).await?;
     respond::<W>(app, &caller, request).await
+}
+
+/// Longest `user_id` in bytes, as on the hosted API.
+const USER_ID_BYTES_MAX: usize = 512;
+
+/// The user that a body names in one of its two fields; empty if it names none.
+pub(crate) fn user_of(user_id: Option<&str>, user: Option<&str>) -> Result<String, ApiError> {
+    let user = user_id.or(user).unwrap_or_default();
+    if user.len() > USER_ID_BYTES_MAX {
+        return Err(ApiError::invalid(format!(
+            "Invalid 'user_id': string too long. Expected a string with maximum length {USER_ID_BYTES_MAX}, but got a string \
+             with length {} instead",
+            user.len()
+        )));
+    }
+    Ok(user.to_owned())
 }

@@ -1,18 +1,62 @@
-//! `GET /models` and `GET /health`.
+//! `GET /models`, `GET /models/{name}` and `GET /health`.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::catalog::{ServedModel, Tier};
+use crate::error::ApiError;
 
 /// The models on offer, under their own names.
 pub(crate) async fn models(State(app): State<Arc<App>>) -> Json<Value> {
     let models = app.catalog.models().iter();
-    let models = models.map(|model| json!({"id": model.name, "object": "model", "owned_by": "fathom"}));
-    Json(json!({"object": "list", "data": models.collect::<Vec<_>>()}))
+    let models: Vec<_> = models.map(|model| shown(model, app.strict)).collect();
+    Json(json!({"object": "list", "data": models}))
+}
+
+/// One of them, by any of its names.
+pub(crate) async fn model(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let named = app.catalog.find(&name).map_err(|_| {
+        let names: Vec<_> = app
+            .catalog
+            .models()
+            .iter()
+            .map(|model| model.name.as_str())
+            .collect();
+        let message = format!("There is no model {name}. This server has {}.", names.join(", "));
+        ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
+    })?;
+    Ok(Json(shown(&named.model, app.strict)))
+}
+
+/// As the hosted API shows a model; unless in `strict`, with what clients and the chat page want to know beyond that.
+fn shown(model: &ServedModel, strict: bool) -> Value {
+    if strict {
+        return json!({"id": model.name, "object": "model", "owned_by": "deepseek"});
+    }
+    let engine = &model.engine;
+    let aliases: Vec<_> = model.aliases.iter().map(|alias| &alias.name).collect();
+    json!({
+        "id": model.name,
+        "object": "model",
+        // OpenAI's clients expect a time. The models here are files of their operator, and theirs means nothing to clients.
+        "created": 0,
+        "owned_by": "fathom",
+        "aliases": aliases,
+        "tier": match model.tier {
+            Tier::Pro => "pro",
+            Tier::Flash => "flash",
+        },
+        "context_length": engine.timeline_max().min(engine.context_max()),
+        "thinking": engine.renderer().modes(),
+    })
 }
 
 /// Whether the server is up, and what it runs.

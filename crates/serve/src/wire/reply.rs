@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
+use axum::body::Body;
+use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use deepseek_recipe::response::{Accumulate as _, ProtocolResponse};
@@ -12,6 +14,7 @@ use deepseek_recipe::stream::{ChunkGenerator, OutputChunk};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Request, Wire};
@@ -35,15 +38,16 @@ pub(crate) async fn respond<W: Wire>(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (job, converted) = request.into_job(caller, W::NAME);
-    let id = W::response_id();
+    let id = W::response_id(job.request);
     let model = job.model.name.clone();
     let generator = W::chunk_generator(&converted, id.clone(), model.clone());
     if converted.stream {
         let (events, receiver) = mpsc::channel(EVENTS_AHEAD);
         answer::start(app, job, Streamed::<W> { generator, events }).await?;
-        return Ok(Sse::new(ReceiverStream::new(receiver))
-            .keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive"))
-            .into_response());
+        let events = Sse::new(ReceiverStream::new(receiver))
+            .keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive"));
+        let content_type = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")];
+        return Ok((content_type, events).into_response());
     }
     let (sender, reply) = oneshot::channel();
     let created = SystemTime::now()
@@ -55,11 +59,41 @@ pub(crate) async fn respond<W: Wire>(
         sender,
     };
     answer::start(app, job, whole).await?;
-    // If the client goes away, this is dropped and the answer ends.
-    let reply = reply
-        .await
-        .map_err(|_| ApiError::internal("the answer ended without a result"))??;
-    Ok(Json(reply).into_response())
+    in_one_piece(reply).await
+}
+
+/// A reply in one piece. If it takes long, it begins with blank lines, as the hosted API's do, so that nobody on the way takes the
+/// connection for dead; its status is 200 then, and an error that comes later is told in the body alone. If the client goes away,
+/// what waits is dropped and the answer ends.
+pub(super) async fn in_one_piece(
+    mut reply: oneshot::Receiver<Result<Value, ApiError>>,
+) -> Result<Response, ApiError> {
+    if let Ok(reply) = tokio::time::timeout(KEEP_ALIVE, &mut reply).await {
+        return Ok(Json(settled(reply)?).into_response());
+    }
+    let (lines, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let line = tokio::select! {
+                settled_reply = &mut reply => settled(settled_reply).unwrap_or_else(|error| error.body()).to_string(),
+                () = tokio::time::sleep(KEEP_ALIVE) => "\n".to_owned(),
+                () = lines.closed() => return,
+            };
+            let last = line != "\n";
+            if lines.send(Ok::<_, Infallible>(line)).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    // The wait has been long enough for one line already.
+    let first = tokio_stream::once(Ok("\n".to_owned()));
+    let body = Body::from_stream(first.chain(ReceiverStream::new(receiver)));
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// What a task has said, which may also have ended without a word.
+fn settled(reply: Result<Result<Value, ApiError>, oneshot::error::RecvError>) -> Result<Value, ApiError> {
+    reply.map_err(|_| ApiError::internal("the answer ended without a result"))?
 }
 
 /// Chunks are sent as they come.

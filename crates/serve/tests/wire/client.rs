@@ -59,9 +59,14 @@ impl Running {
 
     /// Sends a request and keeps the connection.
     pub(crate) fn send(&self, head: &str, body: &str) -> TcpStream {
+        self.send_as(head, "application/json", body)
+    }
+
+    /// As [`send`](Self::send), with another content type.
+    pub(crate) fn send_as(&self, head: &str, content_type: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         let request = format!(
-            "{head} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\n\
+            "{head} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: {content_type}\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );

@@ -75,7 +75,7 @@ fn one_request_too_many_is_refused_and_a_client_that_leaves_makes_room() {
         (refused.status, refused.body.as_str()),
         (
             429,
-            r#"{"error":{"message":"1 requests are here already, as many as the engine accepts; try again when one is done","type":"rate_limit_error","param":null,"code":"rate_limit_error"}}"#
+            r#"{"error":{"message":"1 requests are here already, as many as the engine accepts; try again when one is done","type":"rate_limit_error","param":null,"code":"invalid_request_error"}}"#
         )
     );
     drop(stream);
@@ -149,7 +149,7 @@ fn answers_in_progress_are_finished_before_the_server_ends() {
 }
 
 #[test]
-fn who_asks_for_no_length_gets_what_memory_has_room_for() {
+fn who_asks_for_no_length_or_too_much_gets_what_memory_has_room_for() {
     let options = EngineOptions {
         cache: CacheSettings {
             ram_bytes: Some(400_000),
@@ -157,14 +157,15 @@ fn who_asks_for_no_length_gets_what_memory_has_room_for() {
         },
         ..EngineOptions::default()
     };
-    let server = Running::start_with(&options, |_| ());
-    let ask = |more: &str| {
+    let ask = |strict, more: &str| {
+        let server = Running::start_with(&options, |options| options.strict = strict);
         server.chat(&format!(
             r#"{{"model": "m", "thinking": {{"type": "disabled"}}, "messages": [{{"role": "user", "content": "Hello"}}]{more}}}"#
         ))
     };
-    assert_eq!(ask("").status, 200);
-    let refused = ask(r#", "max_tokens": 60000"#);
+    assert_eq!(ask(true, "").status, 200);
+    assert_eq!(ask(false, r#", "max_tokens": 60000"#).status, 200);
+    let refused = ask(true, r#", "max_tokens": 60000"#);
     assert_eq!(refused.status, 400);
     assert!(refused.body.contains("--cache-ram"), "{}", refused.body);
 }

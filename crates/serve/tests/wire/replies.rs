@@ -98,7 +98,7 @@ fn a_stream_without_thinking() {
     let reply = server.chat(&question(&format!(r#"{OFF}, "stream": true"#)));
     assert_eq!(
         (reply.status, reply.content_type.as_str()),
-        (200, "text/event-stream")
+        (200, "text/event-stream; charset=utf-8")
     );
     let chunk = |rest: &str| {
         format!(
@@ -220,12 +220,34 @@ fn logprobs_add_up_to_the_text() {
 
 #[test]
 fn the_other_pages() {
-    let server = Running::start(|options| options.models[0].name = "fathom".to_owned());
-    let expected = r#"{"object":"list","data":[{"id":"fathom","object":"model","owned_by":"fathom"}]}"#;
+    let named = |strict| {
+        move |options: &mut fathom_serve::Options| {
+            options.strict = strict;
+            options.models[0].name = "fathom".to_owned();
+            options.models[0].aliases = vec![Alias::new("deepseek-chat")];
+        }
+    };
+    let server = Running::start(named(false));
+    let model = r#"{"id":"fathom","object":"model","created":0,"owned_by":"fathom","aliases":["deepseek-chat"],"tier":"flash","context_length":65536,"thinking":["off","high","max"]}"#;
     for path in ["/v1/models", "/models"] {
         let reply = server.get(path);
-        assert_eq!((reply.status, reply.body.as_str()), (200, expected));
+        let expected = format!(r#"{{"object":"list","data":[{model}]}}"#);
+        assert_eq!((reply.status, reply.body), (200, expected));
+        for name in ["fathom", "deepseek-chat"] {
+            let reply = server.get(&format!("{path}/{name}"));
+            assert_eq!((reply.status, reply.body.as_str()), (200, model));
+        }
+        let missing = server.get(&format!("{path}/gpt"));
+        assert_eq!(missing.status, 404);
+        assert_eq!(
+            missing.json()["error"]["message"],
+            "There is no model gpt. This server has fathom."
+        );
     }
+    assert_eq!(
+        Running::start(named(true)).get("/models").body,
+        r#"{"object":"list","data":[{"id":"fathom","object":"model","owned_by":"deepseek"}]}"#
+    );
     assert_eq!(
         server.get("/health").body,
         r#"{"status":"ok","models":[{"id":"fathom","numerics":"reference","context":65536}]}"#

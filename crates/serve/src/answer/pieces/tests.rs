@@ -48,7 +48,8 @@ async fn chunks(request: Value, events: &[Event], reason: answer::FinishReason) 
     let mut pieces = Pieces {
         tokenizer: tokenizer(),
         fingerprint: Some("fathom".to_owned()),
-        with_logprobs: converted.inference_options.logprobs,
+        logprobs: (converted.inference_options.logprobs)
+            .then(|| converted.inference_options.top_logprobs.unwrap_or(0).into()),
         thinking: converted.conversation.thinking_mode,
     };
     let mut outputs: Vec<OutputChunk> = events

@@ -1,8 +1,9 @@
 //! `POST /chat/completions`, with and without `/v1` or `/beta`.
 
 mod request;
+mod schema;
+mod strict;
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -23,15 +24,12 @@ pub(crate) async fn completions(
     caller: Caller,
     body: Body,
 ) -> Result<Response, ApiError> {
-    super::answer::<ChatCompletionRequest>(app, caller, move |app| request::read(&body, app)).await
+    super::answer::<ChatCompletionRequest>(app, caller, move |app, caller| request::read(&body, app, caller))
+        .await
 }
 
 impl Wire for ChatCompletionRequest {
     const NAME: &'static str = "chat";
-
-    fn response_id() -> String {
-        format!("chatcmpl-{:016x}{:016x}", random(), random())
-    }
 
     /// `usage` also says why no more of the prompt came from the cache.
     fn complete(reply: &mut Value, note: &Note) {
@@ -39,9 +37,4 @@ impl Wire for ChatCompletionRequest {
             usage.insert("prompt_cache_miss_reason".to_owned(), reason.as_str().into());
         }
     }
-}
-
-/// A random number, from the standard library's only source.
-fn random() -> u64 {
-    RandomState::new().hash_one(0)
 }
