@@ -3,6 +3,7 @@
 mod cache_options;
 mod chat;
 mod commands;
+mod config;
 mod generation_config;
 mod help;
 mod interrupt;

@@ -4,6 +4,11 @@
 
 use std::path::PathBuf;
 
+/// What the person decides: `$XDG_CONFIG_HOME/fathom`, usually `~/.config/fathom`.
+pub(crate) fn config() -> Option<PathBuf> {
+    ours("XDG_CONFIG_HOME", &[".config"])
+}
+
 /// What can be computed again: `$XDG_CACHE_HOME/fathom`, usually `~/.cache/fathom`.
 pub(crate) fn cache() -> Option<PathBuf> {
     ours("XDG_CACHE_HOME", &[".cache"])

@@ -1,0 +1,195 @@
+//! Configuration: flags, environment and a file, each setting defined once, as an argument of its command.
+//!
+//! A setting has one name in three spellings: `--cache-ram 16G`, `FATHOM_CACHE_RAM=16G`, `cache-ram = "16G"`. What a file or a
+//! variable says becomes the default of the argument, so it goes through the argument's own parser, and what is typed wins, then
+//! the environment, then the file, then what is built in. An error names the line or the variable and says what the argument
+//! says. A new argument needs nothing of this module.
+//!
+//! Because a value may come from any of the three, arguments of configurable commands do without the library's `requires`,
+//! `conflicts_with` and `env`; which of them go together is for the command to check.
+//!
+//! Arrays of tables (`[[models]]`) are for the command: each is read like a small command of its own, whose arguments are the
+//! keys ([`Configured::table`]).
+
+mod environment;
+mod file;
+mod find;
+mod given;
+mod name;
+mod origin;
+mod print;
+mod problems;
+mod settings;
+
+use std::ffi::OsString;
+
+use clap::Command;
+
+pub(crate) use environment::Environment;
+pub(crate) use file::{ConfigFile, Table, Value};
+pub(crate) use find::ConfigOptions;
+pub(crate) use given::Given;
+pub(crate) use origin::Origin;
+pub(crate) use print::Printed;
+pub(crate) use problems::Problems;
+pub(crate) use settings::{Settings, with_switches};
+
+use name::nearest;
+
+/// What of a command is not a setting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Flags that ask for something to be done once.
+    pub(crate) not_settings: &'static [&'static str],
+    /// Keys of the file that are arrays of tables.
+    pub(crate) tables: &'static [&'static str],
+    /// Arguments that the file says with tables: flag, and what to write instead.
+    pub(crate) said_by_tables: &'static [(&'static str, &'static str)],
+}
+
+/// A command with its settings, and the tables of its file.
+#[derive(Clone, Debug)]
+pub(crate) struct Configured {
+    pub(crate) settings: Settings,
+    pub(crate) file: Option<ConfigFile>,
+    /// Things worth a note.
+    pub(crate) notes: Vec<String>,
+    rules: Rules,
+}
+
+impl Configured {
+    /// Settles the settings of the subcommand `name` of `program` from what was typed, the environment and the file.
+    pub(crate) fn resolve(
+        program: Command,
+        name: &str,
+        rules: Rules,
+        typed: impl IntoIterator<Item = OsString>,
+        environment: &Environment,
+        file: Option<ConfigFile>,
+    ) -> Result<Self, Problems> {
+        let command = program.find_subcommand(name).cloned().unwrap_or_default();
+        let not = rules.not_settings;
+        let notes = environment.misspelt(&command, not);
+        let (mut given, mut problems) = match &file {
+            Some(file) => rules.given(&command, file),
+            None => Default::default(),
+        };
+        given.extend(environment.given(&command, not));
+        let settings = Settings::resolve(command, not, given, |command| {
+            let program = program.mut_subcommand(name, |_| command);
+            let mut matches = program.try_get_matches_from(typed)?;
+            let subcommand = matches.remove_subcommand();
+            Ok(subcommand.map(|(_, matches)| matches).unwrap_or_default())
+        });
+        let settings = match settings {
+            Ok(settings) => {
+                problems.into_result()?;
+                settings
+            }
+            Err(more) => {
+                problems.0.extend(more.0);
+                return Err(problems);
+            }
+        };
+        Ok(Self {
+            settings,
+            file,
+            notes,
+            rules,
+        })
+    }
+
+    /// The tables under `key`, in the order of the file.
+    pub(crate) fn tables(&self, key: &str) -> &[Table] {
+        let entries = self.file.iter().flat_map(|file| &file.table.entries);
+        let mut tables = entries.filter_map(|entry| match &entry.value {
+            Value::Tables(tables) if entry.key == key => Some(tables.as_slice()),
+            _ => None,
+        });
+        tables.next().unwrap_or_default()
+    }
+
+    /// Reads one table as `command`, whose arguments are its keys. What the table does not say is as the settings of the same
+    /// name say.
+    pub(crate) fn table(&self, command: Command, table: &Table) -> Result<Settings, Problems> {
+        let mut given = self.settings.shared_with(&command);
+        let mut problems = Problems::default();
+        if let Some(file) = &self.file {
+            let (own, wrong) = Given::of_entries(&command, &[], file, &table.entries);
+            given.extend(own);
+            problems = wrong;
+        }
+        let settings = self.part(command, given);
+        match settings {
+            Ok(settings) => problems.into_result().map(|()| settings),
+            Err(more) => {
+                problems.0.extend(more.0);
+                Err(problems)
+            }
+        }
+    }
+
+    /// Settings of `command` that were said some other way than in a table, completed by the settings of the same name.
+    pub(crate) fn part_of(&self, command: Command, said: Vec<Given>) -> Result<Settings, Problems> {
+        let mut given = self.settings.shared_with(&command);
+        given.extend(said);
+        self.part(command, given)
+    }
+
+    fn part(&self, command: Command, given: Vec<Given>) -> Result<Settings, Problems> {
+        Settings::resolve(command, &[], given, |command| {
+            command.no_binary_name(true).try_get_matches_from([""; 0])
+        })
+    }
+
+    /// Where the file is, for people.
+    pub(crate) fn file_name(&self) -> Option<String> {
+        self.file.as_ref().map(|file| file.path.display().to_string())
+    }
+
+    /// The settings as a file.
+    pub(crate) fn printed(&self) -> Printed {
+        Printed::new(&self.settings, &self.excluded())
+    }
+
+    fn excluded(&self) -> Vec<&'static str> {
+        let said_by_tables = self.rules.said_by_tables.iter().map(|(flag, _)| *flag);
+        self.rules.not_settings.iter().copied().chain(said_by_tables).collect()
+    }
+}
+
+impl Rules {
+    /// What `file` says of `command`, tables left out.
+    fn given(&self, command: &Command, file: &ConfigFile) -> (Vec<Given>, Problems) {
+        let mut wrong = Problems::default();
+        let at = |line: usize, problem: String| format!("{}:{line}: {problem}", file.path.display());
+        let mut entries = file.table.entries.clone();
+        entries.retain(|entry| {
+            let key = entry.key.as_str();
+            if self.tables.contains(&key) {
+                if !matches!(entry.value, Value::Tables(_)) {
+                    let problem = format!("{key}: expected tables; write [[{key}]] above each");
+                    wrong.0.push(at(entry.line, problem));
+                }
+                return false;
+            }
+            if let Some((_, instead)) = self.said_by_tables.iter().find(|(flag, _)| *flag == key) {
+                wrong.0.push(at(entry.line, format!("{key}: {instead}")));
+                return false;
+            }
+            let is_table = matches!(entry.value, Value::Tables(_) | Value::Other("a table"));
+            if is_table && let Some(meant) = nearest(key, self.tables.iter().copied()) {
+                let problem = format!("{key}: unknown table; did you mean [[{meant}]]?");
+                wrong.0.push(at(entry.line, problem));
+                return false;
+            }
+            true
+        });
+        let (given, more) = Given::of_entries(command, self.not_settings, file, &entries);
+        wrong.0.extend(more.0);
+        (given, wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! All places together: which value holds.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, Id};
+
+use super::given::Given;
+use super::name;
+use super::origin::Origin;
+use super::problems::Problems;
+
+/// The arguments of a command with the values in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    command: Command,
+    matches: ArgMatches,
+    origins: BTreeMap<Id, Origin>,
+}
+
+impl Settings {
+    /// Parses what was typed, completed by `given`; later ones win over earlier ones. All values are checked, also those
+    /// that another place overrules. `not` are flags that are not settings.
+    pub(super) fn resolve(
+        command: Command,
+        not: &[&str],
+        given: Vec<Given>,
+        typed: impl FnOnce(Command) -> Result<ArgMatches, clap::Error>,
+    ) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let mut command = command;
+        let mut origins = BTreeMap::new();
+        for one in given {
+            let Some(arg) = name::settings(&command, not).find(|arg| *arg.get_id() == one.id) else {
+                continue;
+            };
+            if let Err(problem) = one.check(arg) {
+                let key = match &one.origin {
+                    Origin::File { .. } => format!("{}: {}", one.origin, name::key(arg)),
+                    origin => origin.to_string(),
+                };
+                problems.0.push(format!("{key}: {problem}"));
+                continue;
+            }
+            command = command.mut_arg(one.id.as_str(), |arg| arg.default_values(one.values));
+            origins.insert(one.id, one.origin);
+        }
+        problems.into_result()?;
+        let matches = typed(command.clone()).map_err(|error| Problems::one(error.to_string()))?;
+        Ok(Self {
+            command,
+            matches,
+            origins,
+        })
+    }
+
+    /// The values, for the type that they are arguments of.
+    pub(crate) fn matches(&self) -> &ArgMatches {
+        &self.matches
+    }
+
+    /// The arguments that are settings.
+    pub(super) fn arguments<'a>(&'a self, not: &'a [&'a str]) -> impl Iterator<Item = &'a Arg> {
+        name::settings(&self.command, not)
+    }
+
+    /// The values in force, as they would be typed; none if nobody has said anything and there is no default.
+    pub(crate) fn values(&self, id: &Id) -> Vec<OsString> {
+        let raw = self.matches.get_raw(id.as_str());
+        raw.into_iter().flatten().map(OsString::from).collect()
+    }
+
+    /// Who decided.
+    pub(crate) fn origin(&self, id: &Id) -> Origin {
+        match self.matches.value_source(id.as_str()) {
+            Some(ValueSource::CommandLine) => Origin::CommandLine,
+            _ => self.origins.get(id).cloned().unwrap_or(Origin::Default),
+        }
+    }
+
+    /// What these settings say of the arguments that `command` has too.
+    pub(crate) fn shared_with(&self, command: &Command) -> Vec<Given> {
+        let shared = command.get_arguments().filter_map(|arg| {
+            let id = arg.get_id().clone();
+            let ours = self.command.get_arguments().any(|arg| *arg.get_id() == id);
+            let values = if ours { self.values(&id) } else { Vec::new() };
+            (!values.is_empty()).then(|| Given {
+                origin: self.origin(&id),
+                values,
+                id,
+            })
+        });
+        shared.collect()
+    }
+}
+
+/// Makes switches settings like all others: `--strict` alone still means yes, `--strict=false` takes back what a file or a
+/// variable says.
+pub(crate) fn with_switches(command: Command, not: &[&str]) -> Command {
+    let switches: Vec<_> = name::settings(&command, not)
+        .filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue))
+        .map(|arg| arg.get_id().clone())
+        .collect();
+    switches.into_iter().fold(command, |command, id| {
+        command.mut_arg(id.as_str(), |arg| {
+            arg.action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .default_value("false")
+                .hide_default_value(true)
+                .hide_possible_values(true)
+                .value_name("BOOL")
+                .value_parser(BoolishValueParser::new())
+        })
+    })
+}
