@@ -63,10 +63,6 @@ pub fn available() -> Option<u64> {
 
 /// Checks that the tensors of `checkpoint` fit.
 pub fn check_weights(checkpoint: &Checkpoint) -> Result<(), NotEnoughMemory> {
-    // A checkpoint inside the program is there already.
-    if checkpoint.directory().is_none() {
-        return Ok(());
-    }
     check(
         weight_bytes(checkpoint),
         available(),
@@ -75,7 +71,11 @@ pub fn check_weights(checkpoint: &Checkpoint) -> Result<(), NotEnoughMemory> {
     )
 }
 
-fn weight_bytes(checkpoint: &Checkpoint) -> u64 {
+/// Bytes of tensors that have to be brought into memory. A checkpoint inside the program is there already.
+pub fn weight_bytes(checkpoint: &Checkpoint) -> u64 {
+    if checkpoint.directory().is_none() {
+        return 0;
+    }
     checkpoint
         .tensors()
         .map(|(_, tensor)| tensor.data.len() as u64)
@@ -92,12 +92,11 @@ pub fn state_bytes(config: &Config, numerics: Numerics, tokens: usize) -> u64 {
 }
 
 /// Least memory for states, however little is free: a small model's contexts fit into it.
-const STATES_BYTES_MIN: u64 = 256 << 20;
+pub const STATES_BYTES_MIN: u64 = 256 << 20;
 
 /// Memory for states and what is kept of them: half of what is left beside the weights.
 pub(crate) fn for_states(checkpoint: &Checkpoint) -> u64 {
-    let weights = checkpoint.directory().map_or(0, |_| weight_bytes(checkpoint));
-    let left = available().map_or(0, |available| available.saturating_sub(weights));
+    let left = available().map_or(0, |available| available.saturating_sub(weight_bytes(checkpoint)));
     (left / 2).max(STATES_BYTES_MIN)
 }
 

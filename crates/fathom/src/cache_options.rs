@@ -1,7 +1,7 @@
 //! Where states are kept: the options of commands that keep them for others.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fathom_cache::Policy;
@@ -33,6 +33,16 @@ pub(crate) struct CacheOptions {
 }
 
 impl CacheOptions {
+    /// Memory for states in bytes, if it was said.
+    pub(crate) fn ram_bytes(&self) -> Option<u64> {
+        self.ram
+    }
+
+    /// The directory for states, if there is one.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
     /// What the engine is told; `model` names the states of its model in listings.
     pub(crate) fn settings(&self, model: &str) -> CacheSettings {
         CacheSettings {

@@ -30,8 +30,13 @@ struct Cli {
     command: commands::Command,
 }
 
+/// The program with all its commands, as they are parsed and explained.
+fn program() -> clap::Command {
+    help::grouped(commands::configurable(Cli::command()))
+}
+
 fn main() -> std::process::ExitCode {
-    let matches = help::grouped(Cli::command()).get_matches();
+    let matches = program().get_matches();
     match Cli::from_arg_matches(&matches) {
         Ok(cli) => commands::run(cli.command),
         Err(error) => error.exit(),

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use fathom_checkpoint::{Checkpoint, EmbeddedParts, KvPacking, OpenOptions, ProfileName};
 use fathom_engine::sampling::Params;
-use fathom_engine::{CacheSettings, Engine, EngineOptions, Scheduling};
+use fathom_engine::{Engine, EngineOptions};
 use fathom_model::Numerics;
 
 use crate::generation_config::GenerationConfig;
@@ -32,12 +32,23 @@ const DEFAULT_GENERATION_CONFIG: &[u8] = default_model!("generation_config.json"
 pub(crate) const DEFAULT_CHUNK: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 
 /// Options of every command that runs a model.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ModelOptions {
     /// Directory of a DeepSeek-V4 checkpoint; without it, the small built-in model runs
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub(crate) model: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) running: RunOptions,
+
+    /// Run even if the model or the context does not fit into free memory
+    #[arg(long, help_heading = "Model")]
+    pub(crate) ignore_memory: bool,
+}
+
+/// How a model is run.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunOptions {
     /// Arithmetic: exact (float32), reference (the published low-precision path) or fast (integer products); by default what the model was
     /// trained with
     #[arg(long, value_name = "NAME", help_heading = "Model")]
@@ -54,10 +65,17 @@ pub(crate) struct ModelOptions {
     /// Which release the checkpoint is, where its files leave that open
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub(crate) profile: Option<ProfileName>,
+}
 
-    /// Run even if the model or the context does not fit into free memory
-    #[arg(long, help_heading = "Model")]
-    pub(crate) ignore_memory: bool,
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            numerics: None,
+            threads: None,
+            chunk: DEFAULT_CHUNK,
+            profile: None,
+        }
+    }
 }
 
 /// A loaded model and how it is meant to be sampled.
@@ -81,41 +99,32 @@ pub(crate) struct OpenedModel {
 impl ModelOptions {
     /// Loads the model, for one conversation at a time.
     pub(crate) fn load(&self) -> anyhow::Result<LoadedModel> {
-        self.load_with(|_| CacheSettings::default(), Scheduling::default())
-    }
-
-    /// Loads the model; `cache` is asked with its name.
-    pub(crate) fn load_with(
-        &self,
-        cache: impl FnOnce(&str) -> CacheSettings,
-        scheduling: Scheduling,
-    ) -> anyhow::Result<LoadedModel> {
-        let OpenedModel {
-            checkpoint,
-            name,
-            numerics,
-            generation_config,
-        } = self.open()?;
         let options = EngineOptions {
-            numerics,
-            threads: self.threads.map(usize::from),
-            chunk_tokens: self.chunk.into(),
             ignore_memory: self.ignore_memory,
-            cache: cache(&name),
-            scheduling,
-            by_hand: false,
+            ..self.running.engine()
         };
-        let engine = Engine::load(checkpoint, &options).with_context(|| format!("cannot load {name}"))?;
-        Ok(LoadedModel {
-            engine,
-            name,
-            sampling: generation_config.sampling()?,
-        })
+        self.open()?.load(options)
     }
 
     /// Opens the checkpoint without loading anything.
     pub(crate) fn open(&self) -> anyhow::Result<OpenedModel> {
-        let (checkpoint, generation_config) = match &self.model {
+        self.running.open(self.model.as_deref())
+    }
+}
+
+impl RunOptions {
+    /// What the engine is told.
+    pub(crate) fn engine(&self) -> EngineOptions {
+        EngineOptions {
+            threads: self.threads.map(usize::from),
+            chunk_tokens: self.chunk.into(),
+            ..EngineOptions::default()
+        }
+    }
+
+    /// Opens the checkpoint in `dir`, or the built-in model, without loading anything.
+    pub(crate) fn open(&self, dir: Option<&Path>) -> anyhow::Result<OpenedModel> {
+        let (checkpoint, generation_config) = match dir {
             Some(dir) => self.open_directory(dir)?,
             None => self.open_built_in()?,
         };
@@ -124,7 +133,7 @@ impl ModelOptions {
             KvPacking::Bf16 => Numerics::Exact,
         });
         Ok(OpenedModel {
-            name: self.name(&checkpoint),
+            name: name(&checkpoint),
             checkpoint,
             numerics,
             generation_config,
@@ -149,17 +158,36 @@ impl ModelOptions {
             Checkpoint::from_embedded(DEFAULT_MODEL).context("cannot open the built-in model")?;
         Ok((checkpoint, GenerationConfig::parse(DEFAULT_GENERATION_CONFIG)?))
     }
+}
 
-    /// Our own name for our own models, the directory's name for others.
-    fn name(&self, checkpoint: &Checkpoint) -> String {
-        if let Some(name) = checkpoint.config().own_name() {
-            return name.to_owned();
-        }
-        let directory = self.model.as_deref().and_then(|dir| dir.canonicalize().ok());
-        let name = directory
-            .as_deref()
-            .and_then(|dir| dir.file_name())
-            .map(|name| name.to_string_lossy().into_owned());
-        name.unwrap_or_else(|| checkpoint.profile().name.to_string())
+impl OpenedModel {
+    /// Loads the model. Its numerics are those it was opened with.
+    pub(crate) fn load(self, options: EngineOptions) -> anyhow::Result<LoadedModel> {
+        let Self {
+            checkpoint,
+            name,
+            numerics,
+            generation_config,
+        } = self;
+        let options = EngineOptions { numerics, ..options };
+        let engine = Engine::load(checkpoint, &options).with_context(|| format!("cannot load {name}"))?;
+        Ok(LoadedModel {
+            engine,
+            name,
+            sampling: generation_config.sampling()?,
+        })
     }
+}
+
+/// Our own name for our own models, the directory's name for others.
+fn name(checkpoint: &Checkpoint) -> String {
+    if let Some(name) = checkpoint.config().own_name() {
+        return name.to_owned();
+    }
+    let directory = checkpoint.directory().and_then(|dir| dir.canonicalize().ok());
+    let name = directory
+        .as_deref()
+        .and_then(|dir| dir.file_name())
+        .map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| checkpoint.profile().name.to_string())
 }

@@ -8,22 +8,12 @@ use std::sync::{Arc, OnceLock};
 use fathom_engine::sampling::Params;
 
 use super::*;
-use crate::model_source::{DEFAULT_CHUNK, ModelOptions};
+use crate::model_source::ModelOptions;
 
 /// The built-in model, loaded once for all tests.
 fn engine() -> &'static Arc<Engine> {
     static ENGINE: OnceLock<Arc<Engine>> = OnceLock::new();
-    ENGINE.get_or_init(|| {
-        let options = ModelOptions {
-            model: None,
-            numerics: None,
-            threads: None,
-            chunk: DEFAULT_CHUNK,
-            profile: None,
-            ignore_memory: false,
-        };
-        options.load().unwrap().engine
-    })
+    ENGINE.get_or_init(|| ModelOptions::default().load().unwrap().engine)
 }
 
 /// A stream that can be looked at while somebody else writes to it.
@@ -377,14 +367,8 @@ fn lines_are_taken_until_the_input_ends_or_the_user_quits() {
 
 /// A chat in the session `name` of `dir`, with an engine of its own as another process has, and what it says at first.
 fn session(dir: &Path, name: &str, numerics: Option<fathom_model::Numerics>) -> (Talk, String) {
-    let options = ModelOptions {
-        model: None,
-        numerics,
-        threads: None,
-        chunk: DEFAULT_CHUNK,
-        profile: None,
-        ignore_memory: false,
-    };
+    let mut options = ModelOptions::default();
+    options.running.numerics = numerics;
     let engine = options.load().unwrap().engine;
     let mut talk = Talk::new();
     talk.chat.session = engine.session();

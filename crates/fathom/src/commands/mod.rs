@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Chat(chat::Args),
     /// Answer one prompt and exit
     Run(run::Args),
-    /// Serve the chat completions API over HTTP
+    /// Serve models over HTTP: the APIs and a chat page
     Serve(serve::Args),
     /// Write the logits at every position of a token sequence to a file
     Logits(logits::Args),
@@ -37,6 +37,11 @@ pub(crate) enum Command {
     Quantize(quantize::Args),
     /// Show what the prefix cache keeps on disk, check it, make it smaller
     Cache(cache::Args),
+}
+
+/// Prepares the commands that can be configured by a file.
+pub(crate) fn configurable(program: clap::Command) -> clap::Command {
+    serve::configurable(program)
 }
 
 /// Runs one subcommand. An error is printed once, to standard error, with everything that led to it.

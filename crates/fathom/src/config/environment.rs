@@ -63,7 +63,9 @@ impl Environment {
         let notes = unknown.filter_map(|name| {
             let meant = name::nearest(&name[PREFIX.len()..], keys.iter().copied())?;
             let meant = name::variable(meant);
-            Some(format!("{name} is in the environment and means nothing here; did you mean {meant}?"))
+            Some(format!(
+                "{name} is in the environment and means nothing here; did you mean {meant}?"
+            ))
         });
         notes.collect()
     }

@@ -54,7 +54,12 @@ pub(crate) struct ConfigFile {
 impl ConfigFile {
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> Result<Self, Problems> {
-        let cannot = |error| Problems::one(format!("cannot read the configuration {}: {error}", path.display()));
+        let cannot = |error| {
+            Problems::one(format!(
+                "cannot read the configuration {}: {error}",
+                path.display()
+            ))
+        };
         let mut bytes = Vec::new();
         let mut file = File::open(path).map_err(cannot)?.take(BYTES_MAX + 1);
         file.read_to_end(&mut bytes).map_err(cannot)?;
@@ -82,6 +87,15 @@ impl ConfigFile {
             path: path.to_owned(),
             table: table(&lines, &document),
         })
+    }
+
+    /// The tables under `key`, in their order.
+    pub(super) fn tables(&self, key: &str) -> &[Table] {
+        let mut tables = self.table.entries.iter().filter_map(|entry| match &entry.value {
+            Value::Tables(tables) if entry.key == key => Some(tables.as_slice()),
+            _ => None,
+        });
+        tables.next().unwrap_or_default()
     }
 
     /// A value of this file that names a file or a directory: relative to where the file is, `~/` is the user's home.
@@ -125,9 +139,10 @@ fn value(lines: &Lines, value: &Spanned<DeValue<'_>>) -> Value {
         DeValue::Table(entries) => Some(table(lines, &Spanned::new(item.span(), entries.clone()))),
         _ => None,
     });
-    tables
-        .collect::<Option<_>>()
-        .map_or(Value::Other("an array of arrays or of mixed things"), Value::Tables)
+    tables.collect::<Option<_>>().map_or(
+        Value::Other("an array of arrays or of mixed things"),
+        Value::Tables,
+    )
 }
 
 /// A simple value as it would be typed for an argument.
@@ -228,17 +243,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.toml");
         std::fs::write(&path, b"host = '\xff'").unwrap();
-        assert!(ConfigFile::read(&path).unwrap_err().to_string().contains("not a text file"));
+        assert!(
+            ConfigFile::read(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("not a text file")
+        );
         std::fs::write(&path, vec![b'#'; (BYTES_MAX + 1) as usize]).unwrap();
-        assert!(ConfigFile::read(&path).unwrap_err().to_string().contains("longer than"));
-        let missing = ConfigFile::read(&dir.path().join("missing")).unwrap_err().to_string();
+        assert!(
+            ConfigFile::read(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("longer than")
+        );
+        let missing = ConfigFile::read(&dir.path().join("missing"))
+            .unwrap_err()
+            .to_string();
         assert!(missing.starts_with("cannot read the configuration "), "{missing}");
     }
 
     #[test]
     fn paths_are_relative_to_the_file() {
         let file = ConfigFile::parse(Path::new("/etc/fathom/fathom.toml"), "").unwrap();
-        assert_eq!(file.located("models/flash"), Path::new("/etc/fathom/models/flash"));
+        assert_eq!(
+            file.located("models/flash"),
+            Path::new("/etc/fathom/models/flash")
+        );
         assert_eq!(file.located("/models/flash"), Path::new("/models/flash"));
         assert_eq!(
             file.located("~/flash"),

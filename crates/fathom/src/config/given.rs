@@ -54,7 +54,9 @@ impl Given {
         let values = match &entry.value {
             Value::One(value) => vec![value.clone()],
             Value::Many(values) if matches!(arg.get_action(), ArgAction::Append) => values.clone(),
-            Value::Many(values) => return Err(format!("expected one value, found an array of {}", values.len())),
+            Value::Many(values) => {
+                return Err(format!("expected one value, found an array of {}", values.len()));
+            }
             Value::Tables(_) => return Err("expected a value, found tables".to_owned()),
             Value::Other(found) => return Err(format!("expected a value, found {found}")),
         };

@@ -30,11 +30,13 @@ pub(crate) use file::{ConfigFile, Table, Value};
 pub(crate) use find::ConfigOptions;
 pub(crate) use given::Given;
 pub(crate) use origin::Origin;
-pub(crate) use print::Printed;
 pub(crate) use problems::Problems;
 pub(crate) use settings::{Settings, with_switches};
 
 use name::nearest;
+
+/// A key that is an array of tables, and makes the command whose arguments are the tables' keys.
+pub(crate) type TablesOf = (&'static str, fn() -> Command);
 
 /// What of a command is not a setting.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +44,7 @@ pub(crate) struct Rules {
     /// Flags that ask for something to be done once.
     pub(crate) not_settings: &'static [&'static str],
     /// Keys of the file that are arrays of tables.
-    pub(crate) tables: &'static [&'static str],
+    pub(crate) tables: &'static [TablesOf],
     /// Arguments that the file says with tables: flag, and what to write instead.
     pub(crate) said_by_tables: &'static [(&'static str, &'static str)],
 }
@@ -81,15 +83,13 @@ impl Configured {
             let subcommand = matches.remove_subcommand();
             Ok(subcommand.map(|(_, matches)| matches).unwrap_or_default())
         });
-        let settings = match settings {
-            Ok(settings) => {
-                problems.into_result()?;
-                settings
-            }
-            Err(more) => {
-                problems.0.extend(more.0);
-                return Err(problems);
-            }
+        let settings = settings.map_err(|more| problems.0.extend(more.0));
+        let Some(settings) = settings.ok().filter(|_| problems.0.is_empty()) else {
+            // Tables are for later, but who mends the file wants to know of them now.
+            problems
+                .0
+                .extend(file.iter().flat_map(|file| rules.wrong_in_tables(file)));
+            return Err(problems);
         };
         Ok(Self {
             settings,
@@ -101,26 +101,19 @@ impl Configured {
 
     /// The tables under `key`, in the order of the file.
     pub(crate) fn tables(&self, key: &str) -> &[Table] {
-        let entries = self.file.iter().flat_map(|file| &file.table.entries);
-        let mut tables = entries.filter_map(|entry| match &entry.value {
-            Value::Tables(tables) if entry.key == key => Some(tables.as_slice()),
-            _ => None,
-        });
-        tables.next().unwrap_or_default()
+        self.file.as_ref().map_or(&[], |file| file.tables(key))
     }
 
     /// Reads one table as `command`, whose arguments are its keys. What the table does not say is as the settings of the same
     /// name say.
     pub(crate) fn table(&self, command: Command, table: &Table) -> Result<Settings, Problems> {
+        let (own, mut problems) = match &self.file {
+            Some(file) => Given::of_entries(&command, &[], file, &table.entries),
+            None => Default::default(),
+        };
         let mut given = self.settings.shared_with(&command);
-        let mut problems = Problems::default();
-        if let Some(file) = &self.file {
-            let (own, wrong) = Given::of_entries(&command, &[], file, &table.entries);
-            given.extend(own);
-            problems = wrong;
-        }
-        let settings = self.part(command, given);
-        match settings {
+        given.extend(own);
+        match part(command, given) {
             Ok(settings) => problems.into_result().map(|()| settings),
             Err(more) => {
                 problems.0.extend(more.0);
@@ -133,13 +126,7 @@ impl Configured {
     pub(crate) fn part_of(&self, command: Command, said: Vec<Given>) -> Result<Settings, Problems> {
         let mut given = self.settings.shared_with(&command);
         given.extend(said);
-        self.part(command, given)
-    }
-
-    fn part(&self, command: Command, given: Vec<Given>) -> Result<Settings, Problems> {
-        Settings::resolve(command, &[], given, |command| {
-            command.no_binary_name(true).try_get_matches_from([""; 0])
-        })
+        part(command, given)
     }
 
     /// Where the file is, for people.
@@ -147,14 +134,30 @@ impl Configured {
         self.file.as_ref().map(|file| file.path.display().to_string())
     }
 
-    /// The settings as a file.
-    pub(crate) fn printed(&self) -> Printed {
-        Printed::new(&self.settings, &self.excluded())
+    /// The settings of the command `name` as a file, with `tables` at its end.
+    pub(crate) fn printed(&self, name: &str, tables: &[String]) -> String {
+        let mut text = format!(
+            "# fathom {name}: the settings in force, as a file for --config.\n\
+             # What is typed wins, then the environment, then the file, then the default. Lines that begin with # say nothing.\n\
+             # Read: {}\n",
+            self.file_name().unwrap_or_else(|| "no file".to_owned())
+        );
+        text += &print::sections(&self.settings, &self.excluded());
+        for table in tables {
+            text.push('\n');
+            text += table;
+        }
+        text
     }
 
     fn excluded(&self) -> Vec<&'static str> {
         let said_by_tables = self.rules.said_by_tables.iter().map(|(flag, _)| *flag);
-        self.rules.not_settings.iter().copied().chain(said_by_tables).collect()
+        self.rules
+            .not_settings
+            .iter()
+            .copied()
+            .chain(said_by_tables)
+            .collect()
     }
 }
 
@@ -166,7 +169,7 @@ impl Rules {
         let mut entries = file.table.entries.clone();
         entries.retain(|entry| {
             let key = entry.key.as_str();
-            if self.tables.contains(&key) {
+            if self.tables.iter().any(|(name, _)| *name == key) {
                 if !matches!(entry.value, Value::Tables(_)) {
                     let problem = format!("{key}: expected tables; write [[{key}]] above each");
                     wrong.0.push(at(entry.line, problem));
@@ -178,7 +181,7 @@ impl Rules {
                 return false;
             }
             let is_table = matches!(entry.value, Value::Tables(_) | Value::Other("a table"));
-            if is_table && let Some(meant) = nearest(key, self.tables.iter().copied()) {
+            if is_table && let Some(meant) = nearest(key, self.tables.iter().map(|(name, _)| *name)) {
                 let problem = format!("{key}: unknown table; did you mean [[{meant}]]?");
                 wrong.0.push(at(entry.line, problem));
                 return false;
@@ -189,6 +192,29 @@ impl Rules {
         wrong.0.extend(more.0);
         (given, wrong)
     }
+
+    /// What is wrong inside the tables of `file`.
+    fn wrong_in_tables(&self, file: &ConfigFile) -> Vec<String> {
+        let tables = self.tables.iter().flat_map(|(name, command)| {
+            let command = command();
+            file.tables(name)
+                .iter()
+                .flat_map(|table| {
+                    let (given, problems) = Given::of_entries(&command, &[], file, &table.entries);
+                    let more = part(command.clone(), given).err().unwrap_or_default();
+                    problems.0.into_iter().chain(more.0)
+                })
+                .collect::<Vec<_>>()
+        });
+        tables.collect()
+    }
+}
+
+/// Settings of a command for which nothing can be typed.
+fn part(command: Command, given: Vec<Given>) -> Result<Settings, Problems> {
+    Settings::resolve(command, &[], given, |command| {
+        command.no_binary_name(true).try_get_matches_from([""; 0])
+    })
 }
 
 #[cfg(test)]

@@ -44,7 +44,14 @@ impl Settings {
                 problems.0.push(format!("{key}: {problem}"));
                 continue;
             }
-            command = command.mut_arg(one.id.as_str(), |arg| arg.default_values(one.values));
+            // All of them, for changing one alone would move it to the end.
+            command = command.mut_args(|arg| {
+                if *arg.get_id() == one.id {
+                    arg.default_values(one.values.clone())
+                } else {
+                    arg
+                }
+            });
             origins.insert(one.id, one.origin);
         }
         problems.into_result()?;
@@ -66,18 +73,19 @@ impl Settings {
         name::settings(&self.command, not)
     }
 
-    /// The values in force, as they would be typed; none if nobody has said anything and there is no default.
+    /// The values in force, as they would be typed; none for what is no argument here, or has no value and no default.
     pub(crate) fn values(&self, id: &Id) -> Vec<OsString> {
-        let raw = self.matches.get_raw(id.as_str());
+        let raw = self.matches.try_get_raw(id.as_str()).ok().flatten();
         raw.into_iter().flatten().map(OsString::from).collect()
     }
 
     /// Who decided.
     pub(crate) fn origin(&self, id: &Id) -> Origin {
-        match self.matches.value_source(id.as_str()) {
-            Some(ValueSource::CommandLine) => Origin::CommandLine,
-            _ => self.origins.get(id).cloned().unwrap_or(Origin::Default),
+        let known = self.command.get_arguments().any(|arg| arg.get_id() == id);
+        if known && self.matches.value_source(id.as_str()) == Some(ValueSource::CommandLine) {
+            return Origin::CommandLine;
         }
+        self.origins.get(id).cloned().unwrap_or(Origin::Default)
     }
 
     /// What these settings say of the arguments that `command` has too.
@@ -99,21 +107,19 @@ impl Settings {
 /// Makes switches settings like all others: `--strict` alone still means yes, `--strict=false` takes back what a file or a
 /// variable says.
 pub(crate) fn with_switches(command: Command, not: &[&str]) -> Command {
-    let switches: Vec<_> = name::settings(&command, not)
-        .filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue))
-        .map(|arg| arg.get_id().clone())
-        .collect();
-    switches.into_iter().fold(command, |command, id| {
-        command.mut_arg(id.as_str(), |arg| {
-            arg.action(ArgAction::Set)
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("true")
-                .default_value("false")
-                .hide_default_value(true)
-                .hide_possible_values(true)
-                .value_name("BOOL")
-                .value_parser(BoolishValueParser::new())
-        })
+    command.mut_args(|arg| {
+        let is_setting = arg.get_long().is_some_and(|long| !not.contains(&long));
+        if !is_setting || !matches!(arg.get_action(), ArgAction::SetTrue) {
+            return arg;
+        }
+        arg.action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .default_value("false")
+            .hide_default_value(true)
+            .hide_possible_values(true)
+            .value_name("BOOL")
+            .value_parser(BoolishValueParser::new())
     })
 }

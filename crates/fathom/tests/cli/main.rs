@@ -1,6 +1,7 @@
 //! The program, run as a user runs it.
 
 mod cache;
+mod configuration;
 mod logits;
 mod quantize;
 mod run;

@@ -24,21 +24,17 @@ impl Serving {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut lines = String::new();
-        for _ in 0..4 {
-            stdout.read_line(&mut lines).unwrap();
-        }
-        let address = lines
-            .split("http://")
-            .nth(1)
-            .and_then(|rest| rest.split("/v1").next())
-            .unwrap()
-            .to_owned();
+        let (stdout, lines) = start_lines(&mut child);
+        let address = address(&lines);
         assert_eq!(
             lines,
             format!(
-                "fathom-small-1 (reference, 1 thread) is served at http://{address}/v1\n\
+                "fathom-small-1 (reference, 1 thread), also called deepseek-v4-flash, deepseek-flash, deepseek-v4-pro, \
+                 deepseek-chat, deepseek-reasoner\n\n  \
+                 chat page   http://{address}/\n  \
+                 OpenAI      http://{address}/v1\n  \
+                 Anthropic   http://{address}/anthropic\n  \
+                 DeepSeek    http://{address}\n\n\
                  Try: curl http://{address}/v1/chat/completions -H 'Content-Type: application/json' \\\n     \
                  -d '{{\"model\": \"fathom-small-1\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n\
                  Ctrl-C ends the server.\n"
@@ -69,6 +65,25 @@ impl Serving {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
     }
+}
+
+/// What a server says when it is ready.
+fn start_lines(child: &mut Child) -> (BufReader<ChildStdout>, String) {
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = String::new();
+    while !lines.ends_with("Ctrl-C ends the server.\n") {
+        assert_ne!(stdout.read_line(&mut lines).unwrap(), 0, "{lines}");
+    }
+    (stdout, lines)
+}
+
+/// Where it says that it is.
+fn address(lines: &str) -> String {
+    let address = lines
+        .split("http://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next());
+    address.unwrap().to_owned()
 }
 
 impl Drop for Serving {
@@ -138,8 +153,47 @@ fn a_port_in_use_is_refused_with_a_way_out() {
     assert_eq!(
         text(&output.stderr),
         format!(
-            "error: cannot listen on 127.0.0.1:{port}: Address already in use (os error 98). Choose another --port, or \
-             end the program that uses this one\n"
+            "error: cannot listen on 127.0.0.1:{port}: Address already in use (os error 98). Choose another --port, or end \
+             the program that uses this one\n"
         )
     );
+}
+
+#[test]
+fn several_models_answer_to_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("fathom.toml");
+    let file = "threads = 1\ncache-dir = 'states'\n[[models]]\nname = 'quick'\nbuiltin = true\n[[models]]\nname = 'expert'\ntier = 'pro'\nbuiltin = true\ncache-ram = '64M'\n";
+    std::fs::write(&config, file).unwrap();
+    let mut child = command(&["serve", "--port", "0", "--config", config.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (stdout, lines) = start_lines(&mut child);
+    assert!(
+        lines.starts_with(
+            "quick (reference, 1 thread), also called deepseek-v4-flash, deepseek-flash, deepseek-chat, deepseek-reasoner\n\
+             expert (reference, 1 thread), also called deepseek-v4-pro\n"
+        ),
+        "{lines}"
+    );
+    let serving = Serving {
+        child,
+        stdout,
+        address: address(&lines),
+    };
+    for name in ["quick", "expert", "deepseek-chat", "deepseek-v4-pro"] {
+        let body = format!(
+            r#"{{"model": "{name}", "max_tokens": 2, "messages": [{{"role": "user", "content": "Hello"}}]}}"#
+        );
+        let reply = serving.request(&body);
+        assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{name}: {reply}");
+    }
+    let reply = serving.request(r#"{"model": "other", "messages": [{"role": "user", "content": "Hello"}]}"#);
+    assert!(reply.starts_with("HTTP/1.1 400 "), "{reply}");
+    // Each keeps its states in a directory of its own, beside the file that says so.
+    for name in ["quick", "expert"] {
+        assert!(dir.path().join("states").join(name).is_dir(), "{name}");
+    }
 }

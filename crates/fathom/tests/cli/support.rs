@@ -29,6 +29,16 @@ pub(crate) fn fathom_with_input(args: &[&str], input: &str) -> Output {
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
     command.args(args);
+    // What the person at this machine has set up is none of a test's business.
+    let home = concat!(env!("CARGO_TARGET_TMPDIR"), "/nobody");
+    for variable in [
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+        "XDG_CACHE_HOME",
+    ] {
+        command.env(variable, home);
+    }
     command
 }
 

@@ -83,9 +83,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let weights_bytes = census.backbone().bytes;
     let model = Model::load(checkpoint, numerics).with_context(|| format!("cannot load {name}"))?;
     let team = options
+        .running
         .threads
         .map_or_else(Team::with_all_cores, |threads| Team::new(threads.into()));
-    let chunk = options.chunk.get();
+    let chunk = options.running.chunk.get();
     let sessions = schedule.sessions.last().copied().unwrap_or(1);
     let runner = Runner::new(&model, team, chunk, sessions);
     say(&format!(

@@ -1,0 +1,145 @@
+//! `fathom serve`: models over HTTP, for one person or a team.
+//!
+//! What is said in flags, environment and file is settled by [`crate::config`]; `models` turns it into engines; the rest is here.
+//! Options of a concern are a struct of their own, flattened into [`Args`], with a method that says what is wrong with them.
+
+mod access;
+mod doors;
+mod log;
+mod models;
+mod shutdown;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Command, FromArgMatches as _};
+use fathom_serve::{Options, ServedModel, Server};
+
+use self::access::AccessOptions;
+use self::doors::{Doors, Shown};
+use self::models::spec::ModelSpec;
+use self::models::table::PerModel;
+use self::models::{Planned, plan, wanted};
+use crate::config::{self, ConfigOptions, Configured, Environment, Rules};
+use crate::output::print;
+
+/// Arguments of `fathom serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Every option can also stand in the file of --config and in the environment: --cache-ram 16G, cache-ram = \"16G\", \
+FATHOM_CACHE_RAM=16G. What is typed wins, then the environment, then the file.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    configuration: ConfigOptions,
+
+    #[command(flatten)]
+    access: AccessOptions,
+
+    /// A checkpoint directory to serve, or builtin, as NAME if one is given; may be given several times. Without it, the models
+    /// of the configuration file, else the small built-in one
+    #[arg(long = "model", value_name = "[NAME=]DIR", help_heading = "Model")]
+    model: Vec<ModelSpec>,
+
+    #[command(flatten)]
+    per_model: PerModel,
+
+    /// Run even if the models or a context do not fit into free memory
+    #[arg(long, help_heading = "Model")]
+    ignore_memory: bool,
+}
+
+const RULES: Rules = Rules {
+    not_settings: &ConfigOptions::FLAGS,
+    tables: &[("models", models::keys)],
+    said_by_tables: &[(
+        "model",
+        "in a file, models are tables: write [[models]] with a name and a path below it",
+    )],
+};
+
+/// Makes the options of `serve` settings.
+pub(crate) fn configurable(program: Command) -> Command {
+    program.mut_subcommand("serve", |serve| config::with_switches(serve, RULES.not_settings))
+}
+
+/// Runs the command.
+pub(crate) fn run(typed: &Args) -> anyhow::Result<ExitCode> {
+    let environment = Environment::of_process();
+    let file = typed.configuration.read(&environment)?;
+    let configured = Configured::resolve(
+        crate::program(),
+        "serve",
+        RULES,
+        std::env::args_os(),
+        &environment,
+        file,
+    )?;
+    for note in &configured.notes {
+        log::line(&format!("note: {note}"));
+    }
+    let args = Args::from_arg_matches(configured.settings.matches())?;
+    let (wanted, mut problems) = wanted(&configured, &args.model);
+    if typed.configuration.print_config {
+        problems.into_result()?;
+        let models: Vec<_> = wanted
+            .iter()
+            .map(|model| model.settings.as_table("models", &configured.settings))
+            .collect();
+        print(&configured.printed("serve", &models))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (models, more) = plan(wanted, args.ignore_memory);
+    problems.0.extend(more.0);
+    problems.0.extend(args.access.problems());
+    problems.into_result()?;
+    serve(&args, models)
+}
+
+fn serve(args: &Args, models: Vec<Planned>) -> anyhow::Result<ExitCode> {
+    // Before the models, which take their time.
+    args.access.try_port()?;
+    let models = models::load(models, args.ignore_memory)?;
+    let shown: Vec<_> = models
+        .iter()
+        .map(|(model, loaded)| Shown::of(model, loaded))
+        .collect();
+    let caches: Vec<_> = models
+        .iter()
+        .map(|(_, loaded)| loaded.engine.cache().clone())
+        .collect();
+    let noted: Vec<_> = caches.iter().map(|cache| log::note(cache, None)).collect();
+    let models = models.into_iter().map(|(model, loaded)| ServedModel {
+        name: model.name,
+        aliases: model.aliases,
+        tier: model.tier,
+        sampling: loaded.sampling,
+        engine: loaded.engine,
+    });
+    let options = Options {
+        on_completed: Arc::new(log::answered),
+        ..Options::new(models.collect())
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // The threads that matter are the engines'; these only move bytes.
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the network threads")?;
+    runtime.block_on(async {
+        let server = Server::bind(&args.access.host, args.access.port, options).await?;
+        let doors = Doors {
+            scheme: "http",
+            address: server.address()?,
+            key_needed: false,
+        };
+        print(&doors.text(&shown))?;
+        server.run(shutdown::asked()).await.context("the server failed")
+    })?;
+    // What went wrong with writing meanwhile, if anything did.
+    for (cache, noted) in caches.iter().zip(noted) {
+        log::note(cache, noted.as_deref());
+    }
+    print("The server has ended.\n")?;
+    Ok(ExitCode::SUCCESS)
+}
