@@ -276,6 +276,15 @@ impl Prompt {
         })
     }
 
+    /// Tokens as they are, to be continued as text.
+    pub fn of_ids(engine: &Engine, ids: Vec<u32>) -> Self {
+        let decoder = StreamDecoder::new(engine.tokenizer().clone());
+        Self {
+            ids,
+            reader: Reader::Plain { decoder },
+        }
+    }
+
     /// Its tokens.
     pub fn ids(&self) -> &[u32] {
         &self.ids
@@ -299,6 +308,14 @@ impl Reader {
             Self::Message { parser, .. } => parser.push(token),
             Self::Plain { .. } if token == eos => Vec::new(),
             Self::Plain { decoder } => decoder.push(token).map(Piece::Content).into_iter().collect(),
+        }
+    }
+
+    /// Whether a token is text: in messages all but markers, elsewhere all but the one that ends it.
+    fn shows(&self, token: u32, tokenizer: &Tokenizer) -> bool {
+        match self {
+            Self::Message { .. } => !tokenizer.is_added(token),
+            Self::Plain { .. } => token != tokenizer.eos_id(),
         }
     }
 
@@ -349,7 +366,7 @@ impl Sink for AnswerSink {
 
     fn token(&mut self, token: u32, logprob: Option<TokenLogprob>) -> ControlFlow<()> {
         if let Some(logprob) = logprob {
-            if !self.tokenizer.is_added(token) {
+            if self.reader.shows(token, &self.tokenizer) {
                 self.output.logprobs.push(logprob.clone());
             }
             self.logprobs.push(logprob);

@@ -297,6 +297,21 @@ fn example_9_quick_instructions() {
 }
 
 #[test]
+fn a_hole_is_filled_between_prefix_and_suffix() {
+    let prompt = renderer().fill_in("a<｜fim▁hole｜>", "b").unwrap();
+    assert_eq!(
+        prompt.text,
+        format!("{BOS}<｜fim▁begin｜>a<｜fim▁hole｜><｜fim▁hole｜>b<｜fim▁end｜>")
+    );
+    let hole = renderer().tokenizer().special_id("<｜fim▁hole｜>");
+    assert_eq!(
+        prompt.ids.iter().filter(|id| Some(**id) == hole).count(),
+        1,
+        "what the text spells is text"
+    );
+}
+
+#[test]
 fn example_10_latest_reminder() {
     let reminder = Message::LatestReminder {
         content: "LR".to_owned(),

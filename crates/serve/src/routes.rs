@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::wire::{chat, models};
+use crate::wire::{chat, completions, models, tokenize};
 
 /// All paths over `app`.
 pub(crate) fn router(app: App) -> Router {
@@ -18,6 +18,13 @@ pub(crate) fn router(app: App) -> Router {
         .route("/chat/completions", post(chat::completions))
         .route("/v1/chat/completions", post(chat::completions))
         .route("/beta/chat/completions", post(chat::completions))
+        .route("/completions", post(completions::completions))
+        .route("/v1/completions", post(completions::completions))
+        .route("/beta/completions", post(completions::completions))
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/v1/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize))
+        .route("/v1/detokenize", post(tokenize::detokenize))
         .route("/models", get(models::models))
         .route("/v1/models", get(models::models))
         .route("/models/{name}", get(models::model))

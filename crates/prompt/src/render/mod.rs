@@ -161,6 +161,23 @@ impl Renderer {
         })
     }
 
+    /// A prompt for the text between `before` and `after`: prefix, suffix, middle, as V3 has it (spec §12.7).
+    pub fn fill_in(&self, before: &str, after: &str) -> Result<RenderedPrompt, RenderError> {
+        let mut spans = PromptSpans::default();
+        spans.token(SpecialToken::Bos);
+        spans.control("<｜fim▁begin｜>");
+        spans.plain(before);
+        spans.control("<｜fim▁hole｜>");
+        spans.plain(after);
+        spans.control("<｜fim▁end｜>");
+        let (text, ids) = spans.encode(&self.tokenizer)?;
+        Ok(RenderedPrompt {
+            text,
+            ids,
+            opening: Opening::Content,
+        })
+    }
+
     /// Write the prompt that asks for the next message of `conversation`.
     ///
     /// Every contiguous plain span is encoded in one pass: splitting it at the seams of the template would change ids.

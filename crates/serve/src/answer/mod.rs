@@ -36,6 +36,8 @@ pub(crate) struct Job {
     pub(crate) isolation: String,
     /// Whether it thinks.
     pub(crate) thinking: bool,
+    /// Tell true log-probabilities of all tokens; the hosted API does not of unlikely ones.
+    pub(crate) exact_logprobs: bool,
     pub(crate) model: Arc<ServedModel>,
     pub(crate) prompt: Prompt,
     pub(crate) options: answer::Options,
@@ -104,6 +106,7 @@ async fn work(
         wire,
         isolation,
         thinking,
+        exact_logprobs,
         model,
         prompt,
         mut options,
@@ -113,6 +116,7 @@ async fn work(
         tokenizer: tokenizer.clone(),
         fingerprint: Some(model.fingerprint()),
         logprobs: options.logprobs,
+        exact: exact_logprobs,
         thinking,
     };
     options.logprobs = options.logprobs.map(|_| LIKELY);

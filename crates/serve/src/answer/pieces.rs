@@ -27,6 +27,8 @@ pub(crate) struct Pieces {
     pub(crate) fingerprint: Option<String>,
     /// How many of the most likely tokens to show, if log-probabilities are.
     pub(crate) logprobs: Option<usize>,
+    /// Tell those of unlikely tokens too.
+    pub(crate) exact: bool,
     pub(crate) thinking: bool,
 }
 
@@ -80,7 +82,7 @@ impl Pieces {
         let shown = self.logprobs?;
         let token = |token: &sampling::TokenLogprob| {
             let (text, bytes) = self.spell(token.token);
-            let likely = token.top.iter().any(|&(id, _)| id == token.token);
+            let told = self.exact || token.top.iter().any(|&(id, _)| id == token.token);
             let top = token.top.iter().take(shown).map(|&(id, logprob)| {
                 let (token, bytes) = self.spell(id);
                 TopLogprob {
@@ -91,7 +93,7 @@ impl Pieces {
             });
             TokenLogprob {
                 token: text,
-                logprob: if likely { finite(token.logprob) } else { UNLIKELY },
+                logprob: if told { finite(token.logprob) } else { UNLIKELY },
                 bytes,
                 top_logprobs: top.collect(),
             }

@@ -6,9 +6,11 @@
 
 pub(crate) mod body;
 pub(crate) mod chat;
+pub(crate) mod completions;
 pub(crate) mod conversation;
 pub(crate) mod models;
 mod reply;
+pub(crate) mod tokenize;
 
 use std::sync::Arc;
 
@@ -62,6 +64,14 @@ pub(crate) struct Draft {
     pub(crate) user: String,
 }
 
+impl Draft {
+    /// The prompt it amounts to.
+    pub(crate) fn prompt(&self) -> Result<Prompt, ApiError> {
+        Prompt::of_conversation(&self.model.engine, &self.conversation)
+            .map_err(|error| ApiError::invalid(error.to_string()))
+    }
+}
+
 /// A request that is ready to be answered.
 pub(crate) struct Request {
     model: Arc<ServedModel>,
@@ -74,17 +84,16 @@ pub(crate) struct Request {
 impl Request {
     /// Renders the prompt and sees that it fits, with the answer's length.
     pub(crate) fn new(app: &App, caller: &Caller, draft: Draft) -> Result<Self, ApiError> {
+        let prompt = draft.prompt()?;
         let Draft {
             model,
-            conversation,
             mut options,
             mut converted,
             user,
+            ..
         } = draft;
         let isolation = caller.isolation(&user);
         let engine = &model.engine;
-        let prompt = Prompt::of_conversation(engine, &conversation)
-            .map_err(|error| ApiError::invalid(error.to_string()))?;
         let tokens = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let (length, context) = (tokens(prompt.ids().len()), tokens(engine.context_max()));
         // Who asks for no length gets what memory has room for. So does who asks for too much, as clients do that were made for
@@ -115,6 +124,7 @@ impl Request {
             wire,
             isolation: self.isolation,
             thinking: self.converted.conversation.thinking_mode,
+            exact_logprobs: false,
             model: self.model,
             prompt: self.prompt,
             options: self.options,

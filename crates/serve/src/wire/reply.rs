@@ -42,24 +42,37 @@ pub(crate) async fn respond<W: Wire>(
     let model = job.model.name.clone();
     let generator = W::chunk_generator(&converted, id.clone(), model.clone());
     if converted.stream {
-        let (events, receiver) = mpsc::channel(EVENTS_AHEAD);
+        let (response, events) = event_stream();
         answer::start(app, job, Streamed::<W> { generator, events }).await?;
-        let events = Sse::new(ReceiverStream::new(receiver))
-            .keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive"));
-        let content_type = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")];
-        return Ok((content_type, events).into_response());
+        return Ok(response);
     }
     let (sender, reply) = oneshot::channel();
-    let created = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs());
     let whole = Whole::<W> {
         generator,
-        response: W::Response::new(id, model, created, 0, 0),
+        response: W::Response::new(id, model, created(), 0, 0),
         sender,
     };
     answer::start(app, job, whole).await?;
     in_one_piece(reply).await
+}
+
+/// Where the events of a stream go.
+pub(super) type Events = mpsc::Sender<Result<Event, Infallible>>;
+
+/// A stream of events, with comments while there are none, and where they come from.
+pub(super) fn event_stream() -> (Response, Events) {
+    let (events, receiver) = mpsc::channel(EVENTS_AHEAD);
+    let stream = Sse::new(ReceiverStream::new(receiver))
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive"));
+    let content_type = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")];
+    ((content_type, stream).into_response(), events)
+}
+
+/// Now, in seconds of Unix time.
+pub(super) fn created() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs())
 }
 
 /// A reply in one piece. If it takes long, it begins with blank lines, as the hosted API's do, so that nobody on the way takes the
@@ -99,7 +112,7 @@ fn settled(reply: Result<Result<Value, ApiError>, oneshot::error::RecvError>) ->
 /// Chunks are sent as they come.
 struct Streamed<W: Wire> {
     generator: Generator<W>,
-    events: mpsc::Sender<Result<Event, Infallible>>,
+    events: Events,
 }
 
 impl<W: Wire> Streamed<W> {

@@ -79,6 +79,11 @@ impl Running {
         Reply::read(self.send("POST /v1/chat/completions", body))
     }
 
+    /// Sends any request and waits for the whole reply.
+    pub(crate) fn post(&self, path: &str, body: &str) -> Reply {
+        Reply::read(self.send(&format!("POST {path}"), body))
+    }
+
     pub(crate) fn get(&self, path: &str) -> Reply {
         Reply::read(self.send(&format!("GET {path}"), ""))
     }

@@ -4,6 +4,8 @@
 //! remains is compared to the last byte.
 
 mod client;
+mod completions;
 mod errors;
 mod load;
 mod replies;
+mod tokenize;

@@ -50,6 +50,7 @@ async fn chunks(request: Value, events: &[Event], reason: answer::FinishReason) 
         fingerprint: Some("fathom".to_owned()),
         logprobs: (converted.inference_options.logprobs)
             .then(|| converted.inference_options.top_logprobs.unwrap_or(0).into()),
+        exact: false,
         thinking: converted.conversation.thinking_mode,
     };
     let mut outputs: Vec<OutputChunk> = events

@@ -11,8 +11,8 @@ use axum::response::Response;
 use deepseek_recipe::openai::ChatCompletionRequest;
 use serde_json::Value;
 
-use super::Wire;
 use super::body::Body;
+use super::{Draft, Wire};
 use crate::answer::Note;
 use crate::app::App;
 use crate::caller::Caller;
@@ -26,6 +26,11 @@ pub(crate) async fn completions(
 ) -> Result<Response, ApiError> {
     super::answer::<ChatCompletionRequest>(app, caller, move |app, caller| request::read(&body, app, caller))
         .await
+}
+
+/// What a body asks for.
+pub(crate) fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
+    request::draft(body.parse()?, app)
 }
 
 impl Wire for ChatCompletionRequest {

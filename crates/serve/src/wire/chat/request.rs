@@ -56,7 +56,7 @@ pub(super) fn read(body: &Body, app: &App, caller: &Caller) -> Result<Request, A
     Request::new(app, caller, draft(body.parse()?, app)?)
 }
 
-/// What a body asks for.
+/// What a request asks for.
 pub(super) fn draft(request: ChatRequest, app: &App) -> Result<Draft, ApiError> {
     let strict = app.strict;
     let user = user_of(request.user_id.as_deref(), request.user.as_deref())?;
