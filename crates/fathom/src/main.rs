@@ -1,5 +1,6 @@
 //! The `fathom` program: one subcommand per file in `commands`.
 
+mod account_options;
 mod cache_options;
 mod chat;
 mod commands;
@@ -7,6 +8,7 @@ mod config;
 mod generation_config;
 mod help;
 mod interrupt;
+mod limits;
 mod model_source;
 mod output;
 mod sampling_options;

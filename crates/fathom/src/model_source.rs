@@ -161,6 +161,11 @@ impl RunOptions {
 }
 
 impl OpenedModel {
+    /// Sampling that the checkpoint recommends.
+    pub(crate) fn sampling(&self) -> anyhow::Result<Params> {
+        self.generation_config.sampling()
+    }
+
     /// Loads the model. Its numerics are those it was opened with.
     pub(crate) fn load(self, options: EngineOptions) -> anyhow::Result<LoadedModel> {
         let Self {

@@ -21,9 +21,6 @@ pub(crate) struct ConfigOptions {
 }
 
 impl ConfigOptions {
-    /// The flags that are not settings themselves.
-    pub(crate) const FLAGS: [&str; 2] = ["config", "print-config"];
-
     /// Reads the file, if there is one.
     pub(crate) fn read(&self, environment: &Environment) -> Result<Option<ConfigFile>, Problems> {
         let named = self.config.clone();

@@ -128,3 +128,79 @@ fn the_file_is_looked_for_in_the_variable_and_at_home() {
         "error: cannot read the configuration missing.toml: No such file or directory (os error 2)\n"
     );
 }
+
+#[test]
+fn a_check_prints_the_plan() {
+    let file = "cache-dir = 'states'\n[[models]]\nname = 'quick'\nbuiltin = true\ncache-ram = '8M'\n[[models]]\nname = 'expert'\nbuiltin = true\ntier = 'pro'\nthreads = 1\n";
+    let (status, out, err) = serve(file, &["--check", "--port", "0"], &[]);
+    assert_eq!((status, err.as_str()), (0, ""), "{out}");
+    for line in [
+        "  settings     fathom.toml\n",
+        "  listens on   127.0.0.1:0 (this machine alone)\n",
+        "  answers      everybody; 0 keys can be used\n",
+        "\nquick\n  checkpoint   built in (own)\n",
+        "  also called  deepseek-v4-flash, deepseek-flash, deepseek-chat, deepseek-reasoner\n",
+        "  states       8.0 MiB of memory; up to 64 answers at once, 256 may wait\n",
+        "  runs with    reference numerics, 1 thread, tier pro\n",
+        "\nEverything is in order.\n",
+    ] {
+        assert!(out.contains(line), "{line} is not in:\n{out}");
+    }
+    let (status, out, err) = serve(file, &["--check", "--json", "--port", "0"], &[]);
+    assert_eq!((status, err.as_str()), (0, ""), "{out}");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["ok"], true);
+    let quick = &report["models"][0];
+    assert_eq!(quick["states_bytes"], 8 << 20);
+    let (longest, fits) = (&quick["contexts"][2]["tokens"], &quick["contexts"][2]["fit"]);
+    assert_eq!((longest.as_u64(), fits.as_u64()), (Some(65_536), Some(2)));
+    assert!(quick["decode_tokens_per_second"]["limit"].as_f64().unwrap() > 1.0);
+    assert!(
+        report["models"][1]["cache_dir"]
+            .as_str()
+            .unwrap()
+            .ends_with("states/expert")
+    );
+}
+
+#[test]
+fn a_check_says_everything_that_is_wrong() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let file = "cache-dir = 'fathom.toml/states'\nprices = 'nowhere.toml'\nrequire-key = true\n[[models]]\nbuiltin = true\n[[models]]\npath = 'nowhere'\n";
+    let (status, out, err) = serve(file, &["--check", "--port", &port], &[]);
+    assert_eq!((status, err.as_str()), (1, ""));
+    for problem in [
+        "5 things to be put right:\n",
+        "  cannot open the checkpoint in nowhere: ",
+        "  cannot write states to fathom.toml/states: fathom.toml is no directory. ",
+        "  --prices: ",
+        "  --require-key is said, but there is no key yet. Make one with `fathom keys create NAME`, or say --no-auth",
+        &format!("  cannot listen on 127.0.0.1:{port}: "),
+    ] {
+        assert!(out.contains(problem), "{problem} is not in:\n{out}");
+    }
+    // A program is told in its own language.
+    let (status, out, err) = serve("prot = 1", &["--check", "--json"], &[]);
+    assert_eq!((status, err.as_str()), (1, ""));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        report["problems"][0],
+        "fathom.toml:1: prot: unknown key; did you mean port?"
+    );
+}
+
+#[test]
+fn the_files_in_the_docs_are_understood() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let example = fs::read_to_string(docs.join("fathom.toml")).unwrap();
+    let out = printed(&example, &[], &[]);
+    assert!(out.contains("\nname = \"expert\"  # fathom.toml:"), "{out}");
+    // The tables in the text.
+    let text = fs::read_to_string(docs.join("serving.md")).unwrap();
+    let blocks: Vec<_> = text.split("```toml\n").skip(1).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        printed(block.split("```").next().unwrap(), &[], &[]);
+    }
+}

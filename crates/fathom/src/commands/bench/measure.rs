@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use fathom_kernels::machine::ReadBuffer;
 use fathom_model::{Model, State};
 
-use super::limits::{Arithmetic, Costs, Peaks};
 use super::machine::{self, MemoryUse};
 use super::report::{Batch, Decode, Prefill};
 use super::runner::Runner;
 use super::samples::Samples;
 use super::schedule::Schedule;
+use crate::limits::{Arithmetic, Costs, Peaks};
 use crate::terminal::figures::{duration, rate};
 use crate::units::count;
 

@@ -6,7 +6,6 @@
 mod csv;
 mod date;
 mod json;
-mod limits;
 mod machine;
 mod measure;
 mod plot;
@@ -28,12 +27,12 @@ use fathom_kernels::isa;
 use fathom_kernels::team::Team;
 use fathom_model::{Model, Numerics};
 
-use self::limits::{Arithmetic, Costs, Peaks};
 use self::machine::CpuTime;
 use self::measure::{Bench, say};
 use self::report::{Machine, Memory, Report};
 use self::runner::Runner;
 use self::schedule::{Schedule, ScheduleOptions};
+use crate::limits::{Arithmetic, Costs, Peaks};
 use crate::model_source::{ModelOptions, OpenedModel};
 use crate::output;
 

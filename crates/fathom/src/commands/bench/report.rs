@@ -1,8 +1,8 @@
 //! What was measured, and the figures that follow from it.
 
-use super::limits::{Arithmetic, Bound, Peaks, Work};
 use super::machine::MemoryUse;
 use super::samples::Samples;
+use crate::limits::{Arithmetic, Bound, Peaks, Work};
 
 /// A whole run.
 pub(super) struct Report {

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::limits::Arithmetic;
 use super::report::Report;
 use super::samples::Samples;
+use crate::limits::Arithmetic;
 use crate::table::{Align, Table};
 use crate::terminal::figures::{plural, rate};
 use crate::units::{bytes, count, si};

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use anyhow::Context as _;
 use fathom_serve::BindError;
 
+use super::ledger::Keys;
+
 /// Where the server listens and whom it answers.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AccessOptions {
@@ -22,25 +24,51 @@ pub(crate) struct AccessOptions {
     pub(crate) port: u16,
 
     /// Answer everybody who can reach the server, also from other machines
-    #[arg(long, help_heading = "Server")]
+    #[arg(long, help_heading = "Accounts")]
     no_auth: bool,
+
+    /// Answer only who shows a key, also on this machine; other machines always need one
+    #[arg(long, help_heading = "Accounts")]
+    require_key: bool,
 }
 
 impl AccessOptions {
-    /// What is wrong.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        let addresses = match self.addresses() {
-            Ok(addresses) => addresses,
-            Err(error) => return vec![crate::commands::message(&error)],
-        };
-        if self.no_auth || addresses.iter().all(|address| address.ip().is_loopback()) {
-            return Vec::new();
+    /// Whether callers have to show a key.
+    pub(crate) fn key_needed(&self) -> bool {
+        self.require_key || (!self.no_auth && !self.is_local())
+    }
+
+    /// What is wrong, if so many keys can be used.
+    pub(crate) fn problems(&self, keys: Keys) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.no_auth && self.require_key {
+            problems.push("--no-auth and --require-key contradict each other; say one of them".to_owned());
         }
-        vec![format!(
-            "--host {} can be reached from other machines, and nobody needs a key. Listen on 127.0.0.1, or say --no-auth if \
-             everybody who can reach it may use it",
-            self.host
-        )]
+        if let Err(error) = self.addresses() {
+            problems.push(crate::commands::message(&error));
+        } else if self.key_needed() && !self.no_auth && keys.usable == 0 {
+            let why = if self.is_local() {
+                "--require-key is said".to_owned()
+            } else {
+                format!("--host {} can be reached from other machines", self.host)
+            };
+            let or_local = if self.is_local() {
+                ""
+            } else {
+                ", listen on 127.0.0.1"
+            };
+            problems.push(format!(
+                "{why}, but there is no key yet. Make one with `fathom keys create NAME`{or_local}, or say --no-auth if everybody \
+                 who can reach the server may use it"
+            ));
+        }
+        problems
+    }
+
+    /// Whether only this machine can reach the server.
+    pub(crate) fn is_local(&self) -> bool {
+        let addresses = self.addresses().unwrap_or_default();
+        addresses.iter().all(|address| address.ip().is_loopback())
     }
 
     /// Sees whether the port can be had; it is given back at once.

@@ -4,7 +4,9 @@
 //! Options of a concern are a struct of their own, flattened into [`Args`], with a method that says what is wrong with them.
 
 mod access;
+mod check;
 mod doors;
+mod ledger;
 mod log;
 mod models;
 mod shutdown;
@@ -17,7 +19,9 @@ use clap::{Command, FromArgMatches as _};
 use fathom_serve::{Options, ServedModel, Server};
 
 use self::access::AccessOptions;
+use self::check::CheckOptions;
 use self::doors::{Doors, Shown};
+use self::ledger::LedgerOptions;
 use self::models::spec::ModelSpec;
 use self::models::table::PerModel;
 use self::models::{Planned, plan, wanted};
@@ -34,7 +38,17 @@ pub(crate) struct Args {
     configuration: ConfigOptions,
 
     #[command(flatten)]
+    check: CheckOptions,
+
+    #[command(flatten)]
     access: AccessOptions,
+
+    /// Refuse what the hosted API refuses even where that hurts clients
+    #[arg(long, help_heading = "Server")]
+    strict: bool,
+
+    #[command(flatten)]
+    ledger: LedgerOptions,
 
     /// A checkpoint directory to serve, or builtin, as NAME if one is given; may be given several times. Without it, the models
     /// of the configuration file, else the small built-in one
@@ -50,7 +64,7 @@ pub(crate) struct Args {
 }
 
 const RULES: Rules = Rules {
-    not_settings: &ConfigOptions::FLAGS,
+    not_settings: &["config", "print-config", "check", "json"],
     tables: &[("models", models::keys)],
     said_by_tables: &[(
         "model",
@@ -66,21 +80,20 @@ pub(crate) fn configurable(program: Command) -> Command {
 /// Runs the command.
 pub(crate) fn run(typed: &Args) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
-    let file = typed.configuration.read(&environment)?;
-    let configured = Configured::resolve(
-        crate::program(),
-        "serve",
-        RULES,
-        std::env::args_os(),
-        &environment,
-        file,
-    )?;
+    let configured = typed.configuration.read(&environment).and_then(|file| {
+        let typed = std::env::args_os();
+        Configured::resolve(crate::program(), "serve", RULES, typed, &environment, file)
+    });
+    let configured = match configured {
+        Ok(configured) => configured,
+        Err(problems) => return typed.check.refuse(problems),
+    };
     for note in &configured.notes {
         log::line(&format!("note: {note}"));
     }
     let args = Args::from_arg_matches(configured.settings.matches())?;
     let (wanted, mut problems) = wanted(&configured, &args.model);
-    if typed.configuration.print_config {
+    if args.configuration.print_config {
         problems.into_result()?;
         let models: Vec<_> = wanted
             .iter()
@@ -91,7 +104,12 @@ pub(crate) fn run(typed: &Args) -> anyhow::Result<ExitCode> {
     }
     let (models, more) = plan(wanted, args.ignore_memory);
     problems.0.extend(more.0);
-    problems.0.extend(args.access.problems());
+    let (keys, more) = args.ledger.look();
+    problems.0.extend(more);
+    problems.0.extend(args.access.problems(keys));
+    if args.check.check {
+        return check::run(&args, &configured, &models, keys, problems.0);
+    }
     problems.into_result()?;
     serve(&args, models)
 }
@@ -116,7 +134,9 @@ fn serve(args: &Args, models: Vec<Planned>) -> anyhow::Result<ExitCode> {
         sampling: loaded.sampling,
         engine: loaded.engine,
     });
+    let _accounts = args.ledger.open()?;
     let options = Options {
+        strict: args.strict,
         on_completed: Arc::new(log::answered),
         ..Options::new(models.collect())
     };
@@ -131,7 +151,7 @@ fn serve(args: &Args, models: Vec<Planned>) -> anyhow::Result<ExitCode> {
         let doors = Doors {
             scheme: "http",
             address: server.address()?,
-            key_needed: false,
+            key_needed: args.access.key_needed(),
         };
         print(&doors.text(&shown))?;
         server.run(shutdown::asked()).await.context("the server failed")

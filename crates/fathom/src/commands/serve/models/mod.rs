@@ -12,5 +12,5 @@ pub(crate) mod table;
 mod wanted;
 
 pub(crate) use load::{Described, load};
-pub(crate) use planned::{Planned, plan};
+pub(crate) use planned::{Planned, plan, rows};
 pub(crate) use wanted::{keys, wanted};

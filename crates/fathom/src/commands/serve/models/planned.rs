@@ -31,6 +31,14 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
+    /// The tier as it is typed.
+    pub(crate) fn tier(&self) -> &'static str {
+        match self.tier {
+            Tier::Pro => "pro",
+            Tier::Flash => "flash",
+        }
+    }
+
     /// What its engine is told.
     pub(crate) fn engine(&self, ignore_memory: bool) -> EngineOptions {
         let per_model = &self.wanted.table.per_model;

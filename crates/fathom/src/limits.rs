@@ -10,23 +10,23 @@ use fathom_model::Numerics;
 
 /// Operations per second, a multiply-add counting as two.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Peaks {
-    pub(super) int8: f64,
-    pub(super) bf16: f64,
-    pub(super) f32: f64,
+pub(crate) struct Peaks {
+    pub(crate) int8: f64,
+    pub(crate) bf16: f64,
+    pub(crate) f32: f64,
 }
 
 /// The arithmetic whose peak bounds a model: the fastest that its numerics profile allows for the products with the
 /// weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arithmetic {
+pub(crate) enum Arithmetic {
     Int8,
     Bf16,
     F32,
 }
 
 impl Arithmetic {
-    pub(super) fn of(numerics: Numerics) -> Self {
+    pub(crate) fn of(numerics: Numerics) -> Self {
         match numerics {
             Numerics::Fast => Self::Int8,
             Numerics::Reference => Self::Bf16,
@@ -47,7 +47,7 @@ impl fmt::Display for Arithmetic {
 
 impl Peaks {
     /// Half a second of arithmetic.
-    pub(super) fn measure(team: &mut Team) -> Self {
+    pub(crate) fn measure(team: &mut Team) -> Self {
         Self {
             int8: machine::int8_ops_per_s(team),
             bf16: machine::bf16_flops_per_s(team),
@@ -56,7 +56,7 @@ impl Peaks {
     }
 
     /// The higher of two measurements each: other programs only ever make a peak seem lower.
-    pub(super) fn max(self, other: Self) -> Self {
+    pub(crate) fn max(self, other: Self) -> Self {
         Self {
             int8: self.int8.max(other.int8),
             bf16: self.bf16.max(other.bf16),
@@ -64,7 +64,7 @@ impl Peaks {
         }
     }
 
-    pub(super) fn of(&self, arithmetic: Arithmetic) -> f64 {
+    pub(crate) fn of(&self, arithmetic: Arithmetic) -> f64 {
         match arithmetic {
             Arithmetic::Int8 => self.int8,
             Arithmetic::Bf16 => self.bf16,
@@ -75,15 +75,15 @@ impl Peaks {
 
 /// What one token takes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Work {
-    pub(super) weight_bytes: f64,
-    pub(super) cache_bytes: f64,
-    pub(super) operations: f64,
+pub(crate) struct Work {
+    pub(crate) weight_bytes: f64,
+    pub(crate) cache_bytes: f64,
+    pub(crate) operations: f64,
 }
 
 /// Which of the machine's limits a token meets first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bound {
+pub(crate) enum Bound {
     Memory,
     Arithmetic,
 }
@@ -98,16 +98,16 @@ impl fmt::Display for Bound {
 }
 
 impl Work {
-    pub(super) fn bytes(&self) -> f64 {
+    pub(crate) fn bytes(&self) -> f64 {
         self.weight_bytes + self.cache_bytes
     }
 
     /// Tokens per second at most.
-    pub(super) fn limit(&self, read_bytes_per_s: f64, operations_per_s: f64) -> f64 {
+    pub(crate) fn limit(&self, read_bytes_per_s: f64, operations_per_s: f64) -> f64 {
         (read_bytes_per_s / self.bytes()).min(operations_per_s / self.operations)
     }
 
-    pub(super) fn bound(&self, read_bytes_per_s: f64, operations_per_s: f64) -> Bound {
+    pub(crate) fn bound(&self, read_bytes_per_s: f64, operations_per_s: f64) -> Bound {
         if read_bytes_per_s / self.bytes() <= operations_per_s / self.operations {
             Bound::Memory
         } else {
@@ -117,7 +117,7 @@ impl Work {
 }
 
 /// Works out what tokens of a model take.
-pub(super) struct Costs<'a> {
+pub(crate) struct Costs<'a> {
     config: &'a Config,
     rows: RowBytes,
     weight_bytes: u64,
@@ -126,7 +126,7 @@ pub(super) struct Costs<'a> {
 }
 
 impl<'a> Costs<'a> {
-    pub(super) fn new(config: &'a Config, census: &Census, numerics: Numerics) -> Self {
+    pub(crate) fn new(config: &'a Config, census: &Census, numerics: Numerics) -> Self {
         let head = if config.tie_word_embeddings {
             Group::Embedding
         } else {
@@ -146,7 +146,7 @@ impl<'a> Costs<'a> {
     }
 
     /// Decoding one token with `depth` before it.
-    pub(super) fn decode(&self, depth: usize) -> Work {
+    pub(crate) fn decode(&self, depth: usize) -> Work {
         let flops = Flops::at(self.config, self.active_parameters, depth as u64);
         Work {
             weight_bytes: self.weight_bytes as f64,
@@ -156,7 +156,7 @@ impl<'a> Costs<'a> {
     }
 
     /// Operations to read `tokens` tokens after `from` others; only the last needs logits.
-    pub(super) fn prefill_operations(&self, from: usize, tokens: usize) -> f64 {
+    pub(crate) fn prefill_operations(&self, from: usize, tokens: usize) -> f64 {
         let body = self.active_parameters - self.head_parameters;
         let total: f64 = (from..from + tokens)
             .map(|depth| Flops::at(self.config, body, depth as u64).total(Weighting::PLAIN))
@@ -165,7 +165,7 @@ impl<'a> Costs<'a> {
     }
 
     /// Growth of the cache.
-    pub(super) fn kv_bytes_per_token(&self) -> f64 {
+    pub(crate) fn kv_bytes_per_token(&self) -> f64 {
         kv_bytes_per_token(self.config, self.rows)
     }
 }

@@ -1,0 +1,130 @@
+//! Keys, prices and the ledger of a server.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use fathom_accounts::{Accounts, Currency, Limits, Options, Prices};
+
+use super::log;
+use crate::account_options::AccountOptions;
+use crate::commands::message;
+
+/// How a server's accounts are kept.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LedgerOptions {
+    #[command(flatten)]
+    file: AccountOptions,
+
+    /// Prices by tier, from this TOML file; by default the published prices of the hosted API
+    #[arg(long, value_name = "FILE", help_heading = "Accounts")]
+    prices: Option<PathBuf>,
+
+    /// What the use of callers without a key is counted in
+    #[arg(long, value_name = "CODE", default_value_t = Currency::USD, help_heading = "Accounts")]
+    currency: Currency,
+
+    /// Requests that a key may have at the same time, if it has no limit of its own
+    #[arg(long, value_name = "N", help_heading = "Accounts")]
+    key_concurrent: Option<u32>,
+
+    /// The same of one model
+    #[arg(long, value_name = "N", help_heading = "Accounts")]
+    key_concurrent_per_model: Option<u32>,
+
+    /// Prompt and output tokens that a key may use in any 60 seconds, if it has no limit of its own
+    #[arg(long, value_name = "N", help_heading = "Accounts")]
+    key_tokens_per_minute: Option<u64>,
+
+    /// The same in any 24 hours
+    #[arg(long, value_name = "N", help_heading = "Accounts")]
+    key_tokens_per_day: Option<u64>,
+}
+
+/// What is known of the keys before serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keys {
+    /// Those that are not revoked.
+    pub(crate) usable: usize,
+}
+
+impl LedgerOptions {
+    /// Where accounts are or would be.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        self.file.path()
+    }
+
+    /// Reads the prices.
+    pub(crate) fn prices(&self) -> anyhow::Result<Prices> {
+        match &self.prices {
+            Some(path) => Ok(Prices::read(path)?),
+            None => Ok(Prices::deepseek()),
+        }
+    }
+
+    /// Opens the accounts; the file is made if it is not there. Where nobody named a file and the usual one cannot be had, what is
+    /// used is counted until the server ends, with a note.
+    pub(crate) fn open(&self) -> anyhow::Result<Accounts> {
+        let options = self.options(true)?;
+        let Some(path) = self.path() else {
+            log::line(
+                "note: this user has no home, so usage is forgotten when the server ends; name a file with --accounts",
+            );
+            return Ok(Accounts::in_memory(options));
+        };
+        if let Some(dir) = path.parent().filter(|_| !self.file.is_named()) {
+            // If that fails, opening says so.
+            std::fs::create_dir_all(dir).ok();
+        }
+        match Accounts::open(&path, options.clone()) {
+            Err(error) if !self.file.is_named() && !path.exists() => {
+                log::line(&format!("note: {error}. Usage is forgotten when the server ends"));
+                Ok(Accounts::in_memory(options))
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Looks at the accounts without making any, and at the prices. What is wrong is said.
+    pub(crate) fn look(&self) -> (Keys, Vec<String>) {
+        let mut problems = Vec::new();
+        if let Err(error) = self.prices() {
+            problems.push(format!("--prices: {}", message(&error)));
+        }
+        let none = Keys { usable: 0 };
+        let path = self.path().filter(|path| path.exists());
+        let Some(path) = path else {
+            return (none, problems);
+        };
+        let options = Options {
+            create: false,
+            ..Options::default()
+        };
+        let keys = Accounts::open(&path, options)
+            .map_err(anyhow::Error::from)
+            .and_then(|accounts| accounts.keys().context("the accounts cannot be read"));
+        match keys {
+            Ok(keys) => {
+                let usable = keys.iter().filter(|key| key.revoked.is_none()).count();
+                (Keys { usable }, problems)
+            }
+            Err(error) => {
+                problems.push(message(&error));
+                (none, problems)
+            }
+        }
+    }
+
+    fn options(&self, create: bool) -> anyhow::Result<Options> {
+        Ok(Options {
+            prices: self.prices()?,
+            currency: self.currency,
+            limits: Limits {
+                concurrent: self.key_concurrent,
+                concurrent_per_model: self.key_concurrent_per_model,
+                tokens_per_minute: self.key_tokens_per_minute,
+                tokens_per_day: self.key_tokens_per_day,
+            },
+            create,
+        })
+    }
+}
