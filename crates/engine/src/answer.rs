@@ -12,6 +12,7 @@ use fathom_prompt::{
 use crate::events::Producer;
 use crate::generation::{self, End, GenerateError, Generation};
 pub use crate::generation::{Prefill, Timings};
+use crate::grammar::Grammar;
 use crate::run::{self, Run};
 use crate::sampling::{Params, TokenLogprob};
 use crate::scheduler::Sink;
@@ -26,6 +27,8 @@ pub type Answering<'s> = Run<'s, Event, Answer>;
 pub struct Options {
     /// How tokens are chosen.
     pub sampling: Params,
+    /// What the text after the reasoning must follow; compiled for the opening of the prompt ([`Prompt::opening`]).
+    pub grammar: Option<Grammar>,
     /// Most tokens to generate, reasoning included; `None` for as many as the context holds.
     pub max_tokens: Option<usize>,
     /// Strings that end the answer. They are looked for in its content, not in reasoning or tool calls, and are not part
@@ -229,10 +232,11 @@ pub fn start<'s>(
     options: &Options,
     ahead: usize,
 ) -> Result<Answering<'s>, GenerateError> {
-    let Prompt { ids, reader } = prompt;
+    let Prompt { ids, reader, .. } = prompt;
     let tokenizer = session.engine().tokenizer().clone();
     let generation_options = generation::Options {
         sampling: options.sampling,
+        grammar: options.grammar.clone(),
         tokens_max: options.max_tokens,
         logprobs: options.logprobs,
     };
@@ -251,6 +255,7 @@ pub fn start<'s>(
 /// separately to see the tokens first.
 pub struct Prompt {
     ids: Vec<u32>,
+    opening: Opening,
     reader: Reader,
 }
 
@@ -262,6 +267,7 @@ impl Prompt {
         let reasoning = prompt.opening == Opening::Reasoning;
         Ok(Self {
             ids: prompt.ids,
+            opening: prompt.opening,
             reader: Reader::Message { parser, reasoning },
         })
     }
@@ -272,6 +278,7 @@ impl Prompt {
         let decoder = StreamDecoder::new(engine.tokenizer().clone());
         Ok(Self {
             ids: prompt.ids,
+            opening: prompt.opening,
             reader: Reader::Plain { decoder },
         })
     }
@@ -281,8 +288,14 @@ impl Prompt {
         let decoder = StreamDecoder::new(engine.tokenizer().clone());
         Self {
             ids,
+            opening: Opening::Content,
             reader: Reader::Plain { decoder },
         }
+    }
+
+    /// What the model's first token continues; what grammars are compiled for.
+    pub fn opening(&self) -> Opening {
+        self.opening
     }
 
     /// Its tokens.

@@ -1,11 +1,12 @@
 //! What never changes after loading, shared by the engine's thread and everybody else.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fathom_cache::{Cache, Path, Policy, Prefix, Report};
 use fathom_model::{Model, State};
 use fathom_prompt::{Renderer, Tokenizer};
 
+use crate::grammar::Vocabulary;
 use crate::memory::NotEnoughMemory;
 
 /// Model, tokenizer, cache and limits.
@@ -14,6 +15,8 @@ pub(crate) struct Core {
     /// [`Model::identity`], which reads files.
     pub(crate) identity: [u8; 32],
     pub(crate) renderer: Renderer,
+    /// The tokenizer for grammars; made when the first comes.
+    pub(crate) vocabulary: OnceLock<Result<Vocabulary, String>>,
     pub(crate) cache: Cache,
     pub(crate) policy: Policy,
     /// Most tokens of a forward pass.

@@ -2,16 +2,17 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fathom_cache::disk::DiskOptions;
 use fathom_cache::{Cache, CacheOptions, Policy};
 use fathom_checkpoint::{Checkpoint, CheckpointError, Config};
 use fathom_kernels::team::Team;
 use fathom_model::{Model, Numerics};
-use fathom_prompt::{Renderer, Tokenizer, TokenizerError};
+use fathom_prompt::{Opening, Renderer, Tokenizer, TokenizerError};
 
 use crate::core::Core;
+use crate::grammar::{Constraint, Grammar, GrammarError, Vocabulary};
 use crate::memory::{self, NotEnoughMemory};
 use crate::scheduler::Driver;
 use crate::{SchedulerStats, Scheduling, Session, StepRules};
@@ -156,6 +157,7 @@ impl Engine {
             model,
             identity,
             renderer,
+            vocabulary: OnceLock::new(),
             cache,
             policy: options.cache.policy,
             chunk_tokens: options.chunk_tokens,
@@ -235,6 +237,21 @@ impl Engine {
     /// The prompt encoding.
     pub fn renderer(&self) -> &Renderer {
         &self.core.renderer
+    }
+
+    /// Makes a grammar of a constraint, for answers to prompts that end with `opening`.
+    ///
+    /// Takes milliseconds, with many tools or a large schema tens of them, and bounded time and memory whatever it is given;
+    /// the first call prepares the tokenizer as well. Nothing in the engine waits for it.
+    pub fn compile(&self, constraint: &Constraint, opening: Opening) -> Result<Grammar, GrammarError> {
+        let vocabulary = self
+            .core
+            .vocabulary
+            .get_or_init(|| Vocabulary::new(self.tokenizer()));
+        let vocabulary = vocabulary
+            .as_ref()
+            .map_err(|error| GrammarError::Vocabulary(error.clone()))?;
+        Grammar::compile(vocabulary, self.tokenizer(), constraint, opening)
     }
 
     /// Which arithmetic the model uses.

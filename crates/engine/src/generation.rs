@@ -7,6 +7,7 @@ use fathom_cache::Report;
 
 use crate::SessionError;
 use crate::events::Producer;
+use crate::grammar::{DeadEnd, Grammar};
 use crate::run::{Message, Run};
 use crate::sampling::{Params, SamplingError, TokenLogprob};
 use crate::scheduler::Sink;
@@ -19,6 +20,8 @@ pub type Generating<'s> = Run<'s, Event, Generation>;
 pub struct Options {
     /// How tokens are chosen.
     pub sampling: Params,
+    /// What the text must follow.
+    pub grammar: Option<Grammar>,
     /// Most tokens to generate, the one that ends the text included; `None` for as many as the context holds.
     pub tokens_max: Option<usize>,
     /// Report log-probabilities, with this many of the most likely tokens.
@@ -108,6 +111,9 @@ pub enum GenerateError {
     /// A parameter is out of range, or the logits are no numbers.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// The text cannot go on as its grammar wants.
+    #[error(transparent)]
+    Grammar(#[from] DeadEnd),
     /// Tokens could not be appended.
     #[error(transparent)]
     Session(#[from] SessionError),

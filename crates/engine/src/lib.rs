@@ -4,6 +4,7 @@
 //! * [`Session`] is one timeline of tokens with the model's state at its end: append, read logits, generate, fork,
 //!   rewind, [`save`](Session::save) to a file and [`restore`](Engine::restore) from it.
 //! * [`sampling`] chooses tokens from logits, reproducibly.
+//! * [`grammar`] keeps answers to JSON schemas, regular expressions, grammars and the forms of tool calls.
 //! * [`answer`] puts the pieces together: a conversation in, reasoning, content and tool calls out while they arrive.
 //!
 //! ```no_run
@@ -37,6 +38,7 @@ mod core;
 mod engine;
 mod events;
 pub mod generation;
+pub mod grammar;
 pub mod memory;
 mod miss;
 mod run;

@@ -240,6 +240,7 @@ impl Session {
         self.check(&prompt, options.tokens_max.map_or(1, |_| tokens_max))?;
         let goal = Goal::Generate {
             sampler,
+            guide: options.grammar.as_ref().map(|grammar| Box::new(grammar.guide())),
             tokens_max,
             logprobs: options.logprobs,
         };

@@ -10,6 +10,8 @@ mod random;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use crate::grammar::Allowed;
+
 pub use logprobs::{TokenLogprob, token_logprob};
 
 /// How to choose. The filters apply in this order, each to what the previous one left: temperature, `top_k`, `top_p`,
@@ -114,7 +116,7 @@ pub enum SamplingError {
         /// Its logit.
         found: f32,
     },
-    /// No logits, or minus infinity for every token.
+    /// No logits, or minus infinity for every token that is allowed.
     #[error("no token is possible: every logit is minus infinity")]
     NoCandidate,
 }
@@ -170,17 +172,27 @@ impl Sampler {
 
     /// Chooses the token at `position` of the sequence from its `logits`.
     pub fn sample(&mut self, logits: &[f32], position: usize) -> Result<u32, SamplingError> {
-        let best = most_likely(logits)?;
+        self.sample_from(logits, position, Allowed::ALL)
+    }
+
+    /// As [`sample`](Self::sample), from the tokens that `allowed` has: what it lacks might as well not exist.
+    pub(crate) fn sample_from(
+        &mut self,
+        logits: &[f32],
+        position: usize,
+        allowed: Allowed<'_>,
+    ) -> Result<u32, SamplingError> {
+        let best = most_likely(logits, allowed)?;
         if self.params.temperature == 0.0 {
             return Ok(best as u32);
         }
         let (highest, temperature) = (f64::from(logits[best]), f64::from(self.params.temperature));
         self.candidates.clear();
-        self.candidates
-            .extend(logits.iter().enumerate().map(|(token, &logit)| Candidate {
-                weight: ((f64::from(logit) - highest) / temperature).exp(),
-                token: token as u32,
-            }));
+        let allowed = (0_u32..).zip(logits).filter(|&(token, _)| allowed.has(token));
+        self.candidates.extend(allowed.map(|(token, &logit)| Candidate {
+            weight: ((f64::from(logit) - highest) / temperature).exp(),
+            token,
+        }));
         self.filter();
         Ok(self.draw(random::uniform(self.params.seed, position as u64)))
     }
@@ -246,15 +258,15 @@ impl Sampler {
     }
 }
 
-/// Index of the largest logit, the smallest of several.
-fn most_likely(logits: &[f32]) -> Result<usize, SamplingError> {
+/// Index of the largest logit that is allowed, the smallest of several.
+fn most_likely(logits: &[f32], allowed: Allowed<'_>) -> Result<usize, SamplingError> {
     let mut best = None;
     let mut highest = f32::NEG_INFINITY;
     for (token, &logit) in logits.iter().enumerate() {
         if logit.is_nan() || logit == f32::INFINITY {
             return Err(SamplingError::NotFinite { token, found: logit });
         }
-        if logit > highest {
+        if logit > highest && allowed.has(token as u32) {
             (best, highest) = (Some(token), logit);
         }
     }

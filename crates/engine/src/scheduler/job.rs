@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::generation::{GenerateError, Generation, Prefill};
+use crate::grammar::Guide;
 use crate::sampling::{Sampler, TokenLogprob};
 use crate::timeline::{Home, Timeline};
 
@@ -30,6 +31,8 @@ pub(crate) enum Goal {
     /// Generated tokens.
     Generate {
         sampler: Sampler,
+        /// What its tokens must follow.
+        guide: Option<Box<Guide>>,
         /// Most tokens to generate.
         tokens_max: usize,
         /// Report log-probabilities, with this many of the most likely tokens.

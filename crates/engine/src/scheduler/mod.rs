@@ -521,7 +521,7 @@ impl Scheduler {
         match self.running[index].choose(eos) {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(end)) => self.leave(index).finish(Ok(end)),
-            Err(error) => self.leave(index).finish(Err(error.into())),
+            Err(error) => self.leave(index).finish(Err(error)),
         }
     }
 

@@ -10,7 +10,7 @@ use fathom_model::State;
 use super::RequestPlace;
 use super::job::{Cancel, Goal, Job, Sink};
 use crate::generation::{End, GenerateError, Generation, Prefill, Timings};
-use crate::sampling::{SamplingError, token_logprob};
+use crate::sampling::token_logprob;
 use crate::timeline::{Home, Timeline};
 
 /// Tokens, how many of them the model has seen, and who waits for the rest.
@@ -170,11 +170,12 @@ impl Sequence {
     }
 
     /// After logits have come: chooses the next token, or says that the job is done.
-    pub(super) fn choose(&mut self, eos: u32) -> Result<ControlFlow<End>, SamplingError> {
+    pub(super) fn choose(&mut self, eos: u32) -> Result<ControlFlow<End>, GenerateError> {
         self.prefilled.get_or_insert_with(Instant::now);
         let generated = self.tokens.len() - self.prompt_len;
         let Goal::Generate {
             sampler,
+            guide,
             tokens_max,
             logprobs,
         } = &mut self.goal
@@ -184,7 +185,15 @@ impl Sequence {
         if generated >= *tokens_max {
             return Ok(ControlFlow::Break(End::Length));
         }
-        let token = sampler.sample(&self.logits, self.tokens.len())?;
+        let position = self.tokens.len();
+        let token = match guide {
+            None => sampler.sample(&self.logits, position)?,
+            Some(guide) => {
+                let token = sampler.sample_from(&self.logits, position, guide.allowed()?)?;
+                guide.accept(token)?;
+                token
+            }
+        };
         let logprob = logprobs.map(|top_count| token_logprob(&self.logits, token, top_count));
         self.tokens.push(token);
         self.logits.clear();

@@ -198,6 +198,16 @@ impl Tokenizer {
         self.shared.control.bos
     }
 
+    /// The id that ends the reasoning.
+    pub fn think_end_id(&self) -> u32 {
+        self.shared.control.think_end
+    }
+
+    /// The id that makes a tag of the `<` or `</` before it.
+    pub fn dsml_id(&self) -> u32 {
+        self.shared.control.dsml
+    }
+
     pub(crate) fn control(&self) -> ControlIds {
         self.shared.control
     }

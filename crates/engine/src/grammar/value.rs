@@ -1,0 +1,203 @@
+//! The ways in which a parameter's value may be written: as it is, for strings, or as JSON.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::format;
+use super::lark::{literal, regex, whole_text};
+use super::schema::{CHANGED, excerpt};
+
+/// A way to write a value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    /// A string as it is: the body of a Lark terminal.
+    Raw(String),
+    /// JSON of this schema.
+    Json(Json),
+}
+
+/// Keywords that say nothing about what is valid.
+const ANNOTATIONS: [&str; 12] = [
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "readOnly",
+    "writeOnly",
+    "deprecated",
+    "contentMediaType",
+    "contentEncoding",
+    "$defs",
+    "definitions",
+];
+
+/// Keywords about strings that [`raw`] knows.
+const STRING_KEYWORDS: [&str; 4] = ["pattern", "format", "minLength", "maxLength"];
+
+/// How a value of `schema` may be written; `at` is its place in `root`. Never empty.
+pub(super) fn forms(at: &str, schema: &Json, root: &Json) -> Vec<Value> {
+    let mut raw = Vec::new();
+    let mut json = Vec::new();
+    collect(at, schema, root, 8, &mut raw, &mut json);
+    let mut forms = Vec::new();
+    if !raw.is_empty() {
+        forms.push(Value::Raw(raw.join(" | ")));
+    }
+    match json.len() {
+        0 => {}
+        1 => forms.extend(json.pop().map(Value::Json)),
+        _ => forms.push(Value::Json(json!({"anyOf": json}))),
+    }
+    forms
+}
+
+/// Adds the terminals for strings and the schemas for everything else.
+fn collect(at: &str, schema: &Json, root: &Json, depth: usize, raw: &mut Vec<String>, json: &mut Vec<Json>) {
+    let whole = || excerpt(root, at, schema);
+    let Some((at, resolved)) = resolved(at, schema, root) else {
+        return json.push(whole());
+    };
+    let nothing = Map::new();
+    let keywords = match resolved {
+        Json::Object(keywords) => keywords,
+        Json::Bool(true) => &nothing,
+        _ => return json.push(whole()),
+    };
+    let meaning: Vec<&str> = keywords
+        .keys()
+        .map(String::as_str)
+        .filter(|keyword| !ANNOTATIONS.contains(keyword))
+        .collect();
+    let only = |allowed: &[&str]| meaning.iter().all(|keyword| allowed.contains(keyword));
+    if meaning.is_empty() {
+        raw.push(anything());
+        return json.push(json!({"type": ["object", "array", "number", "boolean", "null"]}));
+    }
+    if let Some(options) = keywords.get("anyOf").and_then(Json::as_array)
+        && only(&["anyOf"])
+        && depth > 0
+    {
+        for (index, option) in options.iter().enumerate() {
+            collect(&format!("{at}/anyOf/{index}"), option, root, depth - 1, raw, json);
+        }
+        return;
+    }
+    let types: Vec<&str> = match keywords.get("type") {
+        Some(Json::String(name)) => vec![name],
+        Some(Json::Array(names)) => names.iter().filter_map(Json::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let values = match (keywords.get("enum"), keywords.get("const")) {
+        (Some(Json::Array(values)), None) => Some(values.clone()),
+        (None, Some(value)) => Some(vec![value.clone()]),
+        _ => None,
+    };
+    if let Some(values) = values
+        && only(&["enum", "const", "type"])
+    {
+        let strings = values.iter().filter_map(Json::as_str);
+        if types.is_empty() || types.contains(&"string") {
+            raw.extend(strings.map(literal));
+        }
+        let others: Vec<_> = values.iter().filter(|value| !value.is_string()).collect();
+        if !others.is_empty() {
+            let mut schema = json!({"enum": others});
+            if let Some(types) = keywords.get("type") {
+                schema["type"] = types.clone();
+            }
+            json.push(schema);
+        }
+        return;
+    }
+    if types.contains(&"string") && !keywords.contains_key("enum") && !keywords.contains_key("const") {
+        let others: Vec<_> = types.iter().filter(|name| **name != "string").collect();
+        let about_strings = only(&["type", "pattern", "format", "minLength", "maxLength"]);
+        if let (true, Some(terminal)) = (about_strings || !others.is_empty(), self::raw(keywords)) {
+            if others.is_empty() {
+                return raw.push(terminal);
+            }
+            if !meaning
+                .iter()
+                .any(|keyword| ["anyOf", "oneOf", "allOf", "$ref"].contains(keyword))
+            {
+                raw.push(terminal);
+                let mut schema = keywords.clone();
+                schema.retain(|keyword, _| !STRING_KEYWORDS.contains(&keyword.as_str()));
+                schema.insert("type".to_owned(), json!(others));
+                let schema = Json::Object(schema);
+                return json.push(excerpt_of_changed(root, &schema));
+            }
+        }
+    }
+    json.push(excerpt(root, &at, resolved));
+}
+
+/// A schema that stands nowhere in `root` but may refer to it.
+fn excerpt_of_changed(root: &Json, schema: &Json) -> Json {
+    let mut root = root.clone();
+    if let Some(keywords) = root.as_object_mut() {
+        keywords.insert(CHANGED.to_owned(), schema.clone());
+    }
+    excerpt(&root, &format!("/{CHANGED}"), schema)
+}
+
+/// Any text.
+fn anything() -> String {
+    regex("(?s:.*)")
+}
+
+/// The terminal for a string with these keywords; `None` if it cannot be said as a regular expression.
+fn raw(keywords: &Map<String, Json>) -> Option<String> {
+    let mut all = Vec::new();
+    if let Some(pattern) = keywords.get("pattern") {
+        all.push(whole_text(pattern.as_str()?)?);
+    }
+    if let Some(format) = keywords.get("format") {
+        all.extend(format::regexes(format.as_str()?)?);
+    }
+    let count = |keyword: &str| keywords.get(keyword).map(Json::as_u64);
+    match (count("minLength"), count("maxLength")) {
+        (None, None) => {}
+        (Some(None), _) | (_, Some(None)) => return None,
+        (Some(Some(min)), Some(Some(max))) if min > max => return None,
+        (min, max) => {
+            let min = min.flatten().unwrap_or(0);
+            let max = max.flatten().map(|max| max.to_string()).unwrap_or_default();
+            all.push(format!("(?s:.{{{min},{max}}})"));
+        }
+    }
+    if all.is_empty() {
+        return Some(anything());
+    }
+    // An empty expression has no spelling of its own.
+    let terms: Vec<String> = all
+        .iter()
+        .map(|expression| match expression.as_str() {
+            "" => "\"\"".to_owned(),
+            expression => regex(&format!("(?:{expression})")),
+        })
+        .collect();
+    Some(format!("({})", terms.join(" & ")))
+}
+
+/// What `schema` at `at` refers to, and where that is; itself if it is no mere reference. `None` if that is not in `root`,
+/// or refers to itself.
+pub(super) fn resolved<'s>(at: &str, schema: &'s Json, root: &'s Json) -> Option<(String, &'s Json)> {
+    const HOPS_MAX: usize = 32;
+    let (mut at, mut schema) = (at.to_owned(), schema);
+    for _ in 0..HOPS_MAX {
+        let Some(keywords) = schema.as_object() else {
+            return Some((at, schema));
+        };
+        let is_reference = keywords.keys().all(|keyword| {
+            keyword == "$ref" || keyword == "$schema" || ANNOTATIONS.contains(&keyword.as_str())
+        });
+        let Some(place) = keywords.get("$ref").filter(|_| is_reference) else {
+            return Some((at, schema));
+        };
+        let place = place.as_str()?.strip_prefix('#')?;
+        schema = root.pointer(place)?;
+        place.clone_into(&mut at);
+    }
+    None
+}
