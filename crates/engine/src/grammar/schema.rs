@@ -255,7 +255,7 @@ pub(super) fn for_each(schema: &mut Value, change: &impl Fn(&mut Map<String, Val
                 schemas.values_mut().for_each(|schema| for_each(schema, change));
             }
             schema if ONE.contains(&keyword) || keyword == ROOT || keyword == CHANGED => {
-                for_each(schema, change)
+                for_each(schema, change);
             }
             _ => {}
         }

@@ -36,6 +36,7 @@ fn options(seed: u64, tokens_max: usize) -> Options {
         },
         tokens_max: Some(tokens_max),
         logprobs: Some(2),
+        grammar: None,
     }
 }
 
