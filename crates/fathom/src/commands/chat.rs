@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         sampling,
         max_tokens: args.sampling.max_tokens,
         stop: args.sampling.stop.clone(),
-        logprobs: None,
+        ..Options::default()
     };
     let panes = Panes {
         answers: Pane::stdout(),

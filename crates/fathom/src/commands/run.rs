@@ -83,6 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         max_tokens: args.sampling.max_tokens,
         stop: args.sampling.stop.clone(),
         logprobs: args.json.then_some(args.top_logprobs),
+        ..Options::default()
     };
     let interrupt = Interrupt::install()?;
     let mut session = engine.session();

@@ -101,6 +101,7 @@ pub(super) fn draft(request: ChatRequest, app: &App) -> Result<Draft, ApiError> 
         logprobs: inference
             .logprobs
             .then(|| inference.top_logprobs.unwrap_or(0).into()),
+        ..answer::Options::default()
     };
     Ok(Draft {
         model: named.model,

@@ -131,6 +131,7 @@ fn options(request: &CompletionRequest, model: &ServedModel) -> Result<answer::O
         max_tokens: None,
         stop,
         logprobs: request.logprobs.map(|count| count as usize),
+        ..answer::Options::default()
     })
 }
 
