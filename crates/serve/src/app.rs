@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::answer::Completed;
 use crate::catalog::Catalog;
 use crate::options::Options;
+use crate::replay::{self, Replay};
 
 /// State that all handlers share.
 pub(crate) struct App {
@@ -12,6 +13,8 @@ pub(crate) struct App {
     /// Refuse what the hosted API refuses even where that hurts clients.
     pub(crate) strict: bool,
     pub(crate) body_bytes_max: usize,
+    /// What was answered, for prompts that repeat it.
+    pub(crate) replay: Replay,
     on_completed: Arc<dyn Fn(&Completed) + Send + Sync>,
 }
 
@@ -27,6 +30,7 @@ impl App {
             catalog: Catalog::new(models),
             strict,
             body_bytes_max,
+            replay: Replay::new(replay::BYTES_MAX),
             on_completed,
         }
     }

@@ -23,6 +23,7 @@ mod caller;
 mod catalog;
 mod error;
 mod options;
+mod replay;
 mod routes;
 mod server;
 mod wire;

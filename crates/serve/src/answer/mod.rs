@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::catalog::ServedModel;
 use crate::error::ApiError;
+use crate::replay::{Beginning, Scope};
 use pieces::{LIKELY, Pieces};
 
 /// Events that the engine may be ahead of a client that reads slowly; then it serves others.
@@ -41,6 +42,8 @@ pub(crate) struct Job {
     pub(crate) model: Arc<ServedModel>,
     pub(crate) prompt: Prompt,
     pub(crate) options: answer::Options,
+    /// What the prompt has of the answer already, if answers like it come back in prompts.
+    pub(crate) beginning: Option<Beginning>,
 }
 
 /// What a finished reply says beyond its chunks.
@@ -110,6 +113,7 @@ async fn work(
         model,
         prompt,
         mut options,
+        beginning,
     } = job;
     let tokenizer = model.engine.tokenizer();
     let mut pieces = Pieces {
@@ -147,6 +151,13 @@ async fn work(
         }
     }
     let answered = run.finish().await;
+    if let (Some(beginning), Ok(answer)) = (&beginning, &answered) {
+        let scope = Scope {
+            model: model.engine.identity(),
+            isolation: &isolation,
+        };
+        app.replay.remember(scope, beginning, answer, tokenizer);
+    }
     let mut completed = Completed {
         request,
         model: model.name.clone(),

@@ -29,6 +29,7 @@ use crate::app::App;
 use crate::caller::Caller;
 use crate::catalog::ServedModel;
 use crate::error::ApiError;
+use crate::replay::{Beginning, Scope};
 
 pub(crate) use reply::respond;
 
@@ -65,8 +66,13 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// The prompt it amounts to.
-    pub(crate) fn prompt(&self) -> Result<Prompt, ApiError> {
+    /// The prompt it amounts to. Answers in it that were given here are repeated token by token.
+    pub(crate) fn prompt(&mut self, app: &App, caller: &Caller) -> Result<Prompt, ApiError> {
+        let scope = Scope {
+            model: self.model.engine.identity(),
+            isolation: &caller.isolation(&self.user),
+        };
+        app.replay.fill(scope, &mut self.conversation);
         Prompt::of_conversation(&self.model.engine, &self.conversation)
             .map_err(|error| ApiError::invalid(error.to_string()))
     }
@@ -79,21 +85,23 @@ pub(crate) struct Request {
     options: answer::Options,
     converted: ConversationRequest,
     isolation: String,
+    beginning: Beginning,
 }
 
 impl Request {
     /// Renders the prompt and sees that it fits, with the answer's length.
-    pub(crate) fn new(app: &App, caller: &Caller, draft: Draft) -> Result<Self, ApiError> {
-        let prompt = draft.prompt()?;
+    pub(crate) fn new(app: &App, caller: &Caller, mut draft: Draft) -> Result<Self, ApiError> {
+        let prompt = draft.prompt(app, caller)?;
         let Draft {
             model,
+            conversation,
             mut options,
             mut converted,
             user,
-            ..
         } = draft;
         let isolation = caller.isolation(&user);
         let engine = &model.engine;
+        let beginning = Beginning::of(&conversation, prompt.ids(), engine.tokenizer());
         let tokens = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let (length, context) = (tokens(prompt.ids().len()), tokens(engine.context_max()));
         // Who asks for no length gets what memory has room for. So does who asks for too much, as clients do that were made for
@@ -115,6 +123,7 @@ impl Request {
             options,
             converted,
             isolation,
+            beginning,
         })
     }
 
@@ -128,6 +137,7 @@ impl Request {
             model: self.model,
             prompt: self.prompt,
             options: self.options,
+            beginning: Some(self.beginning),
         };
         (job, self.converted)
     }

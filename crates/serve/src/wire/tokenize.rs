@@ -43,7 +43,7 @@ pub(crate) async fn tokenize(
     caller: Caller,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    super::prepare(&app, &caller, move |app, _| {
+    super::prepare(&app, &caller, move |app, caller| {
         let request: TokenizeRequest = body.parse()?;
         let ids = match (&request.text, &request.messages) {
             (Some(text), None) => {
@@ -51,7 +51,7 @@ pub(crate) async fn tokenize(
                 let encoded = named.model.engine.tokenizer().encode_plain(text);
                 encoded.map_err(|error| ApiError::internal(error.to_string()))?
             }
-            (None, Some(_)) => chat::draft(&body, app)?.prompt()?.ids().to_vec(),
+            (None, Some(_)) => chat::draft(&body, app)?.prompt(app, caller)?.ids().to_vec(),
             _ => {
                 return Err(ApiError::invalid(
                     "Expected either 'text' or 'messages'; send the one whose tokens you want.",

@@ -7,5 +7,6 @@ mod client;
 mod completions;
 mod errors;
 mod load;
+mod replay;
 mod replies;
 mod tokenize;

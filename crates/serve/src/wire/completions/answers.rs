@@ -74,6 +74,7 @@ impl Answers {
                     max_tokens: Some(choice.most),
                     ..self.options.clone()
                 },
+                beginning: None,
             };
             let parts = Parts {
                 index,
