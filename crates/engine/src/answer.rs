@@ -36,6 +36,9 @@ pub struct Options {
     pub stop: Vec<String>,
     /// Report log-probabilities, with this many of the most likely tokens.
     pub logprobs: Option<usize>,
+    /// Report those of the prompt's own tokens too, with this many of the most likely tokens. All of the prompt is then
+    /// computed anew.
+    pub prompt_logprobs: Option<usize>,
 }
 
 /// What happens while answering, in order.
@@ -136,6 +139,8 @@ pub struct Answer {
     pub tokens: Vec<u32>,
     /// Their log-probabilities, one each, if asked for.
     pub logprobs: Vec<TokenLogprob>,
+    /// Log-probabilities of the prompt's tokens but the first, which follows nothing, if asked for.
+    pub prompt_logprobs: Vec<TokenLogprob>,
 }
 
 impl Answer {
@@ -239,6 +244,7 @@ pub fn start<'s>(
         grammar: options.grammar.clone(),
         tokens_max: options.max_tokens,
         logprobs: options.logprobs,
+        prompt_logprobs: options.prompt_logprobs,
     };
     session.generate_into(ids, &generation_options, ahead, |producer| AnswerSink {
         eos: tokenizer.eos_id(),
@@ -400,6 +406,7 @@ impl AnswerSink {
     fn complete(&mut self, generation: Generation) -> Answer {
         let Generation {
             tokens,
+            prompt_logprobs,
             end,
             cached,
             computed,
@@ -435,6 +442,7 @@ impl AnswerSink {
             timings,
             tokens,
             logprobs: std::mem::take(&mut self.logprobs),
+            prompt_logprobs,
         }
     }
 }

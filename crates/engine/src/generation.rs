@@ -26,6 +26,9 @@ pub struct Options {
     pub tokens_max: Option<usize>,
     /// Report log-probabilities, with this many of the most likely tokens.
     pub logprobs: Option<usize>,
+    /// Report those of the prompt's own tokens too, with this many of the most likely tokens. All of the prompt is then
+    /// computed anew, for the cache keeps no logits.
+    pub prompt_logprobs: Option<usize>,
 }
 
 /// What happens during generation.
@@ -69,6 +72,8 @@ pub enum End {
 pub struct Generation {
     /// The chosen tokens, the end-of-text token included.
     pub tokens: Vec<u32>,
+    /// Log-probabilities of the prompt's tokens but the first, if asked for.
+    pub prompt_logprobs: Vec<TokenLogprob>,
     /// Why it ended.
     pub end: End,
     /// Prompt tokens whose state was there already.

@@ -243,6 +243,7 @@ impl Session {
             guide: options.grammar.as_ref().map(|grammar| Box::new(grammar.guide())),
             tokens_max,
             logprobs: options.logprobs,
+            prompt_logprobs: options.prompt_logprobs,
         };
         Ok(self.start(prompt, goal, ahead, sink)?)
     }

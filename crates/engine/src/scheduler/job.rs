@@ -37,6 +37,8 @@ pub(crate) enum Goal {
         tokens_max: usize,
         /// Report log-probabilities, with this many of the most likely tokens.
         logprobs: Option<usize>,
+        /// As `logprobs`, of the prompt's tokens.
+        prompt_logprobs: Option<usize>,
     },
 }
 

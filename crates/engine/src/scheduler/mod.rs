@@ -21,6 +21,7 @@ mod job;
 mod pace;
 mod plan;
 mod restore;
+mod scores;
 mod sequence;
 mod thread;
 mod waiting;
@@ -247,6 +248,7 @@ impl Scheduler {
             let own = sequence.computed();
             let limit = match goal {
                 _ if sequence.cold => 0,
+                _ if let Some(scored) = sequence.scored() => scored,
                 goal if own == goal => goal,
                 goal => goal - 1,
             };
@@ -415,6 +417,20 @@ impl Scheduler {
         for (i, _) in &mut parts {
             *i = places[*i];
         }
+        // Logits of many positions are large.
+        let mut rows = scores::rows_max(self.core.model.config().vocab_size);
+        for (i, tokens) in &mut parts {
+            let sequence = &self.running[*i];
+            if sequence.scored().is_some() {
+                let replaying = sequence
+                    .state
+                    .as_ref()
+                    .map_or(0, |state| state.known().saturating_sub(state.len()));
+                let most = if replaying > 0 { replaying } else { rows.max(1) };
+                *tokens = (*tokens).min(most);
+                rows = rows.saturating_sub(*tokens);
+            }
+        }
         parts
     }
 
@@ -435,16 +451,22 @@ impl Scheduler {
             let Some(&(_, tokens)) = places.next_if(|part| part.0 == i) else {
                 continue;
             };
+            let scores = sequence.scored().is_some();
             let Some(state) = &mut sequence.state else {
                 continue;
             };
             let from = state.len();
             let last = from + tokens == sequence.tokens.len();
-            wanted.push(last);
+            let want = match (last, scores) {
+                (_, true) if from >= state.known() => Want::All,
+                (true, _) => Want::Last,
+                (false, _) => Want::Nothing,
+            };
+            wanted.push((last, want));
             model_parts.push(Part {
                 state,
                 tokens: &sequence.tokens[from..from + tokens],
-                want: if last { Want::Last } else { Want::Nothing },
+                want,
             });
         }
         let result = self
@@ -457,18 +479,28 @@ impl Scheduler {
             Err(error) => return self.step_failed(&order, &error),
         };
         let vocab_size = self.core.model.config().vocab_size;
-        let mut rows = logits.chunks_exact(vocab_size);
+        let mut logits = logits;
         self.stats.steps += 1;
         self.stats.prefill_tokens += prefill as u64;
         self.stats.decode_tokens += decodes as u64;
         let mut to_choose = Vec::new();
-        for (&(i, tokens), last) in order.iter().zip(wanted) {
+        for (&(i, tokens), (last, want)) in order.iter().zip(wanted) {
             let sequence = &mut self.running[i];
+            let rows = match want {
+                Want::Nothing => 0,
+                Want::Last => 1,
+                Want::All => tokens,
+            };
+            let own = logits.split_off(..rows * vocab_size).unwrap_or_default();
+            if want == Want::All {
+                sequence.score(sequence.computed() - tokens, own, vocab_size);
+            }
             if sequence.computed() <= sequence.prompt_len() {
                 self.waiting.serve(&sequence.isolation, tokens as u64);
             }
             sequence.last_step = self.stats.steps;
-            sequence.advance(tokens, if last { rows.next() } else { None });
+            let after_all = own.len().checked_sub(vocab_size).filter(|_| last);
+            sequence.advance(tokens, after_all.map(|at| &own[at..]));
             if last {
                 to_choose.push(sequence.id);
             }

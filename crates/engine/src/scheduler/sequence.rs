@@ -9,6 +9,7 @@ use fathom_model::State;
 
 use super::RequestPlace;
 use super::job::{Cancel, Goal, Job, Sink};
+use super::scores::Scores;
 use crate::generation::{End, GenerateError, Generation, Prefill, Timings};
 use crate::sampling::token_logprob;
 use crate::timeline::{Home, Timeline};
@@ -33,6 +34,8 @@ pub(super) struct Sequence {
     /// Starts from nothing, whatever the cache has: a replay has failed.
     pub(super) cold: bool,
     pub(super) sink: Box<dyn Sink>,
+    /// Of the prompt's tokens, if asked for.
+    scores: Option<Scores>,
     /// What the cache held when the job came.
     pub(super) report: Option<Report>,
     prompt_len: usize,
@@ -64,7 +67,16 @@ impl Sequence {
             state,
             logits,
         } = timeline;
-        let usable = prompt.starts_with(&tokens) && (tokens.len() < prompt.len() || !logits.is_empty());
+        let scores = match goal {
+            Goal::Generate {
+                prompt_logprobs: Some(top_count),
+                ..
+            } => Some(Scores::new(top_count, prompt.len())),
+            Goal::Logits | Goal::Generate { .. } => None,
+        };
+        let is_unknown = scores.as_ref().is_some_and(|scores| scores.used().is_some());
+        let usable =
+            !is_unknown && prompt.starts_with(&tokens) && (tokens.len() < prompt.len() || !logits.is_empty());
         let (state, logits) = if usable && tokens.len() == prompt.len() {
             (state, logits)
         } else {
@@ -83,6 +95,7 @@ impl Sequence {
             alone_until: 0,
             cold: false,
             sink,
+            scores,
             report: None,
             cached: 0,
             logits,
@@ -129,6 +142,18 @@ impl Sequence {
         let computed = self.computed();
         let next = self.boundaries.iter().find(|&&at| at > computed);
         next.map_or(self.tokens.len(), |&at| at.min(self.tokens.len())) - computed
+    }
+
+    /// Tokens whose logits have been used, if those after every token are needed and some have not.
+    pub(super) fn scored(&self) -> Option<usize> {
+        self.scores.as_ref().and_then(Scores::used)
+    }
+
+    /// Uses the logits after the tokens from position `first` on.
+    pub(super) fn score(&mut self, first: usize, logits: &[f32], vocab_size: usize) {
+        if let Some(scores) = &mut self.scores {
+            scores.take(first, logits, vocab_size, &self.tokens);
+        }
     }
 
     /// Lowers the number of tokens it may generate.
@@ -178,6 +203,7 @@ impl Sequence {
             guide,
             tokens_max,
             logprobs,
+            ..
         } = &mut self.goal
         else {
             return Ok(ControlFlow::Break(End::Length));
@@ -225,6 +251,7 @@ impl Sequence {
                 decode: now - prefilled,
             },
             tokens: generated.clone(),
+            prompt_logprobs: self.scores.map(Scores::into_inner).unwrap_or_default(),
         });
         self.tokens.extend(generated);
         let timeline = match self.state {

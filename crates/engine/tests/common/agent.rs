@@ -86,7 +86,7 @@ pub(crate) fn replay(
             },
             tokens_max: Some(request.answer.len()),
             logprobs: None,
-            grammar: None,
+            ..Options::default()
         };
         let mut session = open();
         let run = session

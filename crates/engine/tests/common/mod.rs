@@ -118,7 +118,7 @@ pub(crate) fn options(tokens_max: usize, seed: u64) -> generation::Options {
         },
         tokens_max: Some(tokens_max),
         logprobs: Some(TOP),
-        grammar: None,
+        ..generation::Options::default()
     }
 }
 

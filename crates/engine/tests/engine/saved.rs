@@ -35,7 +35,7 @@ fn generate(session: &mut Session, prompt: &[u32]) -> (Vec<u32>, usize) {
         sampling: fathom_engine::sampling::Params::greedy(),
         tokens_max: Some(12),
         logprobs: None,
-        grammar: None,
+        ..generation::Options::default()
     };
     let generation = session.generate(prompt, &options, 4).unwrap();
     let generation = generation.finish_blocking().unwrap();

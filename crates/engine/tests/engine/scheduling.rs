@@ -9,7 +9,7 @@ use fathom_engine::sampling::Params;
 use fathom_engine::{CacheSettings, Engine, EngineOptions, Scheduling, Session, SessionError, StepRules};
 use fathom_model::Numerics;
 
-fn by_hand(ram_bytes: Option<u64>, running_max: usize, waiting_max: usize) -> Arc<Engine> {
+pub(crate) fn by_hand(ram_bytes: Option<u64>, running_max: usize, waiting_max: usize) -> Arc<Engine> {
     engine_with(&EngineOptions {
         numerics: Numerics::Fast,
         threads: Some(1),
@@ -36,7 +36,7 @@ fn options(seed: u64, tokens_max: usize) -> Options {
         },
         tokens_max: Some(tokens_max),
         logprobs: Some(2),
-        grammar: None,
+        ..Options::default()
     }
 }
 
@@ -54,7 +54,7 @@ fn look(run: &mut Generating<'_>) -> (Vec<u32>, bool) {
 }
 
 /// Steps until every run is over; returns their tokens.
-fn run_all(
+pub(crate) fn run_all(
     engine: &Engine,
     runs: &mut [Generating<'_>],
     rules: impl Fn(usize) -> StepRules,

@@ -62,6 +62,7 @@ mod tests {
             },
             tokens: Vec::new(),
             logprobs: Vec::new(),
+            prompt_logprobs: Vec::new(),
         }
     }
 

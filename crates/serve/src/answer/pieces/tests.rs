@@ -30,6 +30,7 @@ fn finished(finish_reason: answer::FinishReason) -> Answer {
         timings: Timings::default(),
         tokens: Vec::new(),
         logprobs: Vec::new(),
+            prompt_logprobs: Vec::new(),
     }
 }
 
