@@ -74,7 +74,7 @@ fn in_company_and_put_back_into_the_queue_it_stays_the_same() {
     let prompts: Vec<_> = (0..5)
         .map(|i| tokens(&by_hand(None, 1, 0), 130 + 40 * i, i as u32))
         .collect();
-    let asked = |i: usize| (i % 2 == 0).then_some(TOP);
+    let asked = |i: usize| i.is_multiple_of(2).then_some(TOP);
     let alone: Vec<_> = (0..5)
         .map(|i| {
             let engine = by_hand(None, 1, 0);

@@ -53,6 +53,7 @@ fn shown(renderer: &Renderer, opening: Opening, sampled: &[u32], tools: &[ToolDe
         timings: Timings::default(),
         tokens: sampled.to_vec(),
         logprobs: Vec::new(),
+        prompt_logprobs: Vec::new(),
     }
 }
 
