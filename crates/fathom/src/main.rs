@@ -1,6 +1,6 @@
 //! The `fathom` program: one subcommand per file in `commands`.
 
-mod account_options;
+mod accounts_file;
 mod cache_options;
 mod chat;
 mod commands;

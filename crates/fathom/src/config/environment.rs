@@ -10,7 +10,7 @@ use super::name::{self, PREFIX};
 use super::origin::Origin;
 
 /// Variables that are something else than an argument of a command.
-const OTHERS: [&str; 2] = ["FATHOM_CONFIG", "FATHOM_ISA"];
+const OTHERS: [&str; 3] = ["FATHOM_CONFIG", "FATHOM_ISA", "FATHOM_KEY"];
 
 /// Our part of the environment. An empty variable counts as none, which is how service managers unset one.
 #[derive(Clone, Debug, Default)]

@@ -210,6 +210,26 @@ impl Rules {
     }
 }
 
+/// What the environment and the file say of arguments that another command has in common with a configurable one; other keys of the
+/// file are none of its business.
+pub(crate) fn elsewhere<A: clap::Args>(
+    environment: &Environment,
+    file: Option<&ConfigFile>,
+) -> Result<A, Problems> {
+    let command = with_switches(A::augment_args(Command::new("settings")), &[]);
+    let mut given = Vec::new();
+    if let Some(file) = file {
+        let mut entries = file.table.entries.clone();
+        entries.retain(|entry| name::settings(&command, &[]).any(|arg| name::key(arg) == entry.key));
+        let (said, problems) = Given::of_entries(&command, &[], file, &entries);
+        problems.into_result()?;
+        given = said;
+    }
+    given.extend(environment.given(&command, &[]));
+    let settings = part(command, given)?;
+    A::from_arg_matches(settings.matches()).map_err(|error| Problems::one(error.to_string()))
+}
+
 /// Settings of a command for which nothing can be typed.
 fn part(command: Command, given: Vec<Given>) -> Result<Settings, Problems> {
     Settings::resolve(command, &[], given, |command| {

@@ -208,6 +208,25 @@ fn tables_take_what_they_do_not_say_from_the_settings() {
 }
 
 #[test]
+fn another_command_shares_what_it_knows() {
+    let file = ConfigFile::parse(
+        Path::new("/etc/fathom.toml"),
+        "parallel = 5\nport = 'x'\nname = 'file'",
+    )
+    .unwrap();
+    let variables = [("FATHOM_NAME".to_owned(), OsString::from("variable"))];
+    let found: Model = elsewhere(&Environment::of(variables), Some(&file)).unwrap();
+    assert_eq!(
+        (found.name.as_deref(), found.parallel),
+        (Some("variable"), Some(5))
+    );
+    let found: Model = elsewhere(&Environment::default(), None).unwrap();
+    assert_eq!((found.name, found.parallel), (None, None));
+    let file = ConfigFile::parse(Path::new("/etc/fathom.toml"), "parallel = 65").unwrap();
+    assert!(elsewhere::<Model>(&Environment::default(), Some(&file)).is_err());
+}
+
+#[test]
 fn a_misspelt_variable_is_noted() {
     let found = configured(
         "",

@@ -6,14 +6,14 @@ use anyhow::Context as _;
 use fathom_accounts::{Accounts, Currency, Limits, Options, Prices};
 
 use super::log;
-use crate::account_options::AccountOptions;
+use crate::accounts_file::AccountsFile;
 use crate::commands::message;
 
 /// How a server's accounts are kept.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct LedgerOptions {
     #[command(flatten)]
-    file: AccountOptions,
+    file: AccountsFile,
 
     /// Prices by tier, from this TOML file; by default the published prices of the hosted API
     #[arg(long, value_name = "FILE", help_heading = "Accounts")]
