@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::answer::Completed;
 use crate::catalog::Catalog;
+use crate::grammars::Grammars;
 use crate::options::Options;
 use crate::replay::{self, Replay};
 
@@ -13,6 +14,8 @@ pub(crate) struct App {
     /// Refuse what the hosted API refuses even where that hurts clients.
     pub(crate) strict: bool,
     pub(crate) body_bytes_max: usize,
+    /// What answers were kept to.
+    pub(crate) grammars: Grammars,
     /// What was answered, for prompts that repeat it.
     pub(crate) replay: Replay,
     on_completed: Arc<dyn Fn(&Completed) + Send + Sync>,
@@ -30,6 +33,7 @@ impl App {
             catalog: Catalog::new(models),
             strict,
             body_bytes_max,
+            grammars: Grammars::default(),
             replay: Replay::new(replay::BYTES_MAX),
             on_completed,
         }

@@ -22,6 +22,7 @@ mod app;
 mod caller;
 mod catalog;
 mod error;
+mod grammars;
 mod options;
 mod replay;
 mod routes;

@@ -37,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) isolation: String,
     /// Whether it thinks.
     pub(crate) thinking: bool,
+    /// Whether the client takes tool calls.
+    pub(crate) offers_tools: bool,
     /// Tell true log-probabilities of all tokens; the hosted API does not of unlikely ones.
     pub(crate) exact_logprobs: bool,
     pub(crate) model: Arc<ServedModel>,
@@ -51,6 +53,8 @@ pub(crate) struct Job {
 pub(crate) struct Note {
     /// Why no more of the prompt came from the cache, if any was missed.
     pub(crate) miss: Option<String>,
+    /// Where the model's output departed from its format, and what was made of it.
+    pub(crate) defects: Vec<String>,
 }
 
 /// Nobody reads any more.
@@ -110,6 +114,7 @@ async fn work(
         isolation,
         thinking,
         exact_logprobs,
+        offers_tools,
         model,
         prompt,
         mut options,
@@ -121,6 +126,7 @@ async fn work(
         fingerprint: Some(model.fingerprint()),
         logprobs: options.logprobs,
         exact: exact_logprobs,
+        offers_tools,
         thinking,
     };
     options.logprobs = options.logprobs.map(|_| LIKELY);
@@ -173,7 +179,11 @@ async fn work(
         .map(|answer| {
             let note = Note {
                 miss: shown(answer.report.miss).map(|miss| explain_miss(&miss, tokenizer)),
+                defects: pieces.defects(&answer),
             };
+            if !note.defects.is_empty() {
+                tracing::warn!(%request, defects = note.defects.len(), "the output departed from its format");
+            }
             (pieces.last(&answer), note)
         })
         .map_err(ApiError::from);

@@ -30,6 +30,8 @@ pub(crate) struct Pieces {
     /// Tell those of unlikely tokens too.
     pub(crate) exact: bool,
     pub(crate) thinking: bool,
+    /// Whether the client takes tool calls.
+    pub(crate) offers_tools: bool,
 }
 
 impl Pieces {
@@ -51,6 +53,10 @@ impl Pieces {
                 content: text,
                 logprobs: self.logprobs(&logprobs),
             },
+            // A client that has no tools could do nothing with a call of one; it is told among the defects.
+            Event::ToolCallBegin { .. } | Event::ToolCallArguments { .. } if !self.offers_tools => {
+                return None;
+            }
             Event::ToolCallBegin { name, .. } => OutputChunk::ToolCallNamed { tool_name: name },
             Event::ToolCallArguments { json, .. } => OutputChunk::ToolCallArgumentsDelta { arguments: json },
             Event::ToolCallEnd { .. } | Event::Tick => return None,
@@ -60,10 +66,10 @@ impl Pieces {
     /// The piece that ends a reply.
     pub(crate) fn last(&self, answer: &Answer) -> OutputChunk {
         let (finish_reason, stop_sequence) = match &answer.finish_reason {
-            answer::FinishReason::Stop => (FinishReason::Stop, None),
             answer::FinishReason::StopString(string) => (FinishReason::StopSequence, Some(string.clone())),
             answer::FinishReason::Length => (FinishReason::Length, None),
-            answer::FinishReason::ToolCalls => (FinishReason::ToolCalls, None),
+            answer::FinishReason::ToolCalls if self.offers_tools => (FinishReason::ToolCalls, None),
+            answer::FinishReason::Stop | answer::FinishReason::ToolCalls => (FinishReason::Stop, None),
             // Only a client that has gone cancels, so nobody reads this.
             answer::FinishReason::Cancelled => (FinishReason::EndOfStream, None),
         };
@@ -76,6 +82,18 @@ impl Pieces {
             stop_sequence,
             completion_usage,
         }
+    }
+
+    /// Where the output departed from its format, and what was made of it.
+    pub(crate) fn defects(&self, answer: &Answer) -> Vec<String> {
+        let mut defects: Vec<_> = answer.parsed.defects.iter().map(ToString::to_string).collect();
+        let calls = answer.parsed.tool_calls.len();
+        if !self.offers_tools && calls > 0 {
+            defects.push(format!(
+                "found {calls} tool calls, but no tools are on offer; left them out"
+            ));
+        }
+        defects
     }
 
     fn logprobs(&self, tokens: &[sampling::TokenLogprob]) -> Option<Arc<[TokenLogprob]>> {

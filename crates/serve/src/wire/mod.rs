@@ -10,6 +10,7 @@ pub(crate) mod completions;
 pub(crate) mod conversation;
 pub(crate) mod models;
 mod reply;
+pub(crate) mod structure;
 pub(crate) mod tokenize;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::error::ApiError;
 use crate::replay::{Beginning, Scope};
 
 pub(crate) use reply::respond;
+use structure::Structure;
 
 /// A protocol that generates, beyond what the vendor's crate says of it.
 pub(crate) trait Wire:
@@ -63,6 +65,8 @@ pub(crate) struct Draft {
     pub(crate) converted: ConversationRequest,
     /// The client's name for its user; empty if it does not say.
     pub(crate) user: String,
+    /// What the answer must be.
+    pub(crate) structure: Option<Structure>,
 }
 
 impl Draft {
@@ -86,19 +90,23 @@ pub(crate) struct Request {
     converted: ConversationRequest,
     isolation: String,
     beginning: Beginning,
+    offers_tools: bool,
 }
 
 impl Request {
     /// Renders the prompt and sees that it fits, with the answer's length.
     pub(crate) fn new(app: &App, caller: &Caller, mut draft: Draft) -> Result<Self, ApiError> {
         let prompt = draft.prompt(app, caller)?;
+        let grammar = structure::grammar(app, &draft, &prompt)?;
         let Draft {
             model,
             conversation,
             mut options,
             mut converted,
             user,
+            ..
         } = draft;
+        options.grammar = grammar;
         let isolation = caller.isolation(&user);
         let engine = &model.engine;
         let beginning = Beginning::of(&conversation, prompt.ids(), engine.tokenizer());
@@ -124,6 +132,7 @@ impl Request {
             converted,
             isolation,
             beginning,
+            offers_tools: conversation.offers_tools(),
         })
     }
 
@@ -134,6 +143,7 @@ impl Request {
             isolation: self.isolation,
             thinking: self.converted.conversation.thinking_mode,
             exact_logprobs: false,
+            offers_tools: self.offers_tools,
             model: self.model,
             prompt: self.prompt,
             options: self.options,

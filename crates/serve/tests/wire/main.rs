@@ -9,4 +9,5 @@ mod errors;
 mod load;
 mod replay;
 mod replies;
+mod structured;
 mod tokenize;

@@ -30,7 +30,7 @@ fn finished(finish_reason: answer::FinishReason) -> Answer {
         timings: Timings::default(),
         tokens: Vec::new(),
         logprobs: Vec::new(),
-            prompt_logprobs: Vec::new(),
+        prompt_logprobs: Vec::new(),
     }
 }
 
@@ -52,6 +52,7 @@ async fn chunks(request: Value, events: &[Event], reason: answer::FinishReason) 
         logprobs: (converted.inference_options.logprobs)
             .then(|| converted.inference_options.top_logprobs.unwrap_or(0).into()),
         exact: false,
+        offers_tools: converted.parsing_options.parse_tool_calls,
         thinking: converted.conversation.thinking_mode,
     };
     let mut outputs: Vec<OutputChunk> = events
@@ -228,4 +229,43 @@ async fn logprobs_spell_tokens_that_are_no_text() {
         }]})
     );
     assert_eq!(hex_escapes(&[0xf0, 0x0a]), "\\xf0\\x0a");
+}
+
+/// Without tools on offer there is nobody to call: no markup, no call, and a finish that clients know.
+#[tokio::test]
+async fn calls_of_tools_that_are_not_on_offer_are_left_out() {
+    let events = [
+        READ,
+        Event::ToolCallBegin {
+            index: 0,
+            name: "a".to_owned(),
+        },
+        Event::ToolCallArguments {
+            index: 0,
+            json: "{}".to_owned(),
+        },
+        Event::ToolCallEnd { index: 0 },
+    ];
+    let off = json!({"thinking": {"type": "disabled"}});
+    let chunks = chunks(off, &events, answer::FinishReason::ToolCalls).await;
+    assert_eq!(chunks.len(), 2);
+    assert_eq!(chunks[1]["finish_reason"], "stop");
+    let mut answer = finished(answer::FinishReason::ToolCalls);
+    answer.parsed.tool_calls.push(fathom_prompt::ToolCall {
+        id: "call_0".to_owned(),
+        name: "a".to_owned(),
+        arguments: "{}".to_owned(),
+    });
+    let pieces = Pieces {
+        tokenizer: tokenizer(),
+        fingerprint: None,
+        logprobs: None,
+        exact: false,
+        thinking: false,
+        offers_tools: false,
+    };
+    assert_eq!(
+        pieces.defects(&answer),
+        ["found 1 tool calls, but no tools are on offer; left them out"]
+    );
 }

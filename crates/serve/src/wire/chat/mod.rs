@@ -1,5 +1,6 @@
 //! `POST /chat/completions`, with and without `/v1` or `/beta`.
 
+mod asked;
 mod request;
 mod schema;
 mod strict;
@@ -36,8 +37,11 @@ pub(crate) fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
 impl Wire for ChatCompletionRequest {
     const NAME: &'static str = "chat";
 
-    /// `usage` also says why no more of the prompt came from the cache.
+    /// `usage` also says why no more of the prompt came from the cache, and `warnings` what was wrong with the model's output.
     fn complete(reply: &mut Value, note: &Note) {
+        if !note.defects.is_empty() {
+            reply["warnings"] = note.defects.clone().into();
+        }
         if let (Some(reason), Some(Value::Object(usage))) = (&note.miss, reply.get_mut("usage")) {
             usage.insert("prompt_cache_miss_reason".to_owned(), reason.as_str().into());
         }

@@ -31,7 +31,7 @@ use deepseek_recipe::openai::ChatCompletionRequest;
 use deepseek_recipe::openai::chat_completion::request::{
     ChatCompletionRequestContent, ChatCompletionRequestFunctionCall, ChatCompletionRequestMessage,
     ChatCompletionRequestToolCall, ChatCompletionStreamOptions, ChatCompletionThinking, ChatCompletionTool,
-    ChatCompletionToolType,
+    ChatCompletionToolChoiceOption, ChatCompletionToolType,
 };
 use deepseek_recipe::request::{ConversionOptions, ModelVersion, ProtocolRequest as _};
 use fathom_engine::answer;
@@ -39,6 +39,7 @@ use fathom_engine::sampling::Params;
 use fathom_prompt::ToolDefinition;
 use serde_json::{Value, json};
 
+use super::asked::Asked;
 use super::schema::{ChatMessage, ChatRequest, Content, SentCall, Tool};
 use super::strict;
 use crate::app::App;
@@ -85,10 +86,12 @@ pub(super) fn draft(request: ChatRequest, app: &App) -> Result<Draft, ApiError> 
     let conversion = ConversionOptions::new()
         .with_model_versions_by_name([(request.model.clone(), ModelVersion::DeepseekV4Pro)])
         .with_default_thinking_mode(named.thinks);
+    let asked = Asked::of(&request)?;
     let (vendor, tools) = vendor(request, strict);
     let converted = vendor.convert(conversion)?;
     let modes = named.model.engine.renderer().modes();
-    let conversation = conversation(&converted.conversation, tools, modes)?;
+    let mut conversation = conversation(&converted.conversation, tools, modes)?;
+    let structure = asked.settle(&mut conversation);
     let inference = &converted.inference_options;
     if strict {
         sampling.temperature = inference.temperature.unwrap_or(1.0);
@@ -109,6 +112,7 @@ pub(super) fn draft(request: ChatRequest, app: &App) -> Result<Draft, ApiError> 
         options,
         converted,
         user,
+        structure,
     })
 }
 
@@ -141,9 +145,12 @@ fn vendor(request: ChatRequest, strict: bool) -> (ChatCompletionRequest, Vec<Too
             }),
         temperature: request.temperature,
         top_p: request.top_p,
-        response_format: request.response_format,
+        // Unless strict, neither is the vendor's business: what it refuses of them can be had by grammar.
+        response_format: request.response_format.filter(|_| strict),
         tools: (!checked.is_empty()).then_some(checked),
-        tool_choice: request.tool_choice,
+        tool_choice: request
+            .tool_choice
+            .filter(|choice| strict || matches!(choice, ChatCompletionToolChoiceOption::None)),
         reasoning_effort: request.reasoning_effort,
         thinking: request.thinking.map(|switch| ChatCompletionThinking {
             r#type: switch.r#type,
@@ -156,8 +163,11 @@ fn vendor(request: ChatRequest, strict: bool) -> (ChatCompletionRequest, Vec<Too
 
 /// A declaration as the vendor's conversion takes it.
 fn tool(mut tool: ChatCompletionTool, strict: bool) -> ChatCompletionTool {
-    if !strict
-        && let Some(Value::Object(schema)) = &mut tool.function.parameters
+    if strict {
+        return tool;
+    }
+    tool.function.strict = None;
+    if let Some(Value::Object(schema)) = &mut tool.function.parameters
         && !schema.contains_key("type")
     {
         schema.insert("type".to_owned(), json!("object"));

@@ -68,6 +68,7 @@ impl Answers {
                 isolation: self.isolation.clone(),
                 thinking: false,
                 exact_logprobs: true,
+                offers_tools: false,
                 model: Arc::clone(&self.model),
                 prompt: choice.prompt,
                 options: engine::Options {
