@@ -17,6 +17,16 @@ pub enum Tier {
     Flash,
 }
 
+impl Tier {
+    /// Its name in prices and lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pro => "pro",
+            Self::Flash => "flash",
+        }
+    }
+}
+
 /// Another name for a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {

@@ -1,5 +1,7 @@
 //! Errors as clients see them: `{"error": {"message", "type", "param", "code"}}`, and some that are plain text.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,6 +10,10 @@ use fathom_engine::SessionError;
 use fathom_engine::generation::GenerateError;
 use serde_json::{Value, json};
 
+/// In a reply's extensions: what went wrong, for the log.
+#[derive(Debug, Clone)]
+pub(crate) struct ErrorText(pub(crate) String);
+
 /// An error reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
@@ -15,6 +21,8 @@ pub(crate) struct ApiError {
     kind: &'static str,
     message: String,
     form: Form,
+    /// When to try again.
+    retry_after: Option<Duration>,
 }
 
 /// How an error is told.
@@ -37,12 +45,36 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 
+    /// Not now.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable_error",
+            message,
+        )
+    }
+
     pub(crate) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
             kind,
             message: message.into(),
             form: Form::Json,
+            retry_after: None,
+        }
+    }
+
+    /// Others are before this one.
+    pub(crate) fn too_many(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+    }
+
+    /// Trying again is of no use before `wait` is over.
+    #[must_use]
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..self
         }
     }
 
@@ -72,19 +104,27 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Form::Plain(content_type) = self.form else {
-            return (self.status, Json(self.body())).into_response();
+        let text = ErrorText(self.message.clone());
+        let mut response = match self.form {
+            Form::Json => (self.status, Json(self.body())).into_response(),
+            Form::Plain(_) => (self.status, self.message).into_response(),
         };
-        let mut response = (self.status, self.message).into_response();
-        match content_type {
-            Some(content_type) => {
+        match self.form {
+            Form::Json => {}
+            Form::Plain(Some(content_type)) => {
                 let value = HeaderValue::from_static(content_type);
                 response.headers_mut().insert(header::CONTENT_TYPE, value);
             }
-            None => {
+            Form::Plain(None) => {
                 response.headers_mut().remove(header::CONTENT_TYPE);
             }
         }
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, and not too early.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response.extensions_mut().insert(text);
         response
     }
 }
@@ -105,9 +145,7 @@ impl From<GenerateError> for ApiError {
             GenerateError::EmptyPrompt
             | GenerateError::PromptTooLong { .. }
             | GenerateError::Session(SessionError::Memory(_)) => Self::invalid(message),
-            GenerateError::Session(SessionError::Busy(_)) => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
-            }
+            GenerateError::Session(SessionError::Busy(_)) => Self::too_many(message),
             _ => Self::internal(message),
         }
     }

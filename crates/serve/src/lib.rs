@@ -17,19 +17,23 @@
 //!
 //! This crate knows nothing of tensors.
 
+mod access;
 mod answer;
 mod app;
-mod caller;
 mod catalog;
 mod error;
 mod grammars;
+mod network;
+mod observe;
 mod options;
+mod presence;
 mod replay;
 mod routes;
 mod server;
 mod wire;
 
-pub use answer::Completed;
+pub use answer::{Completed, Outcome};
 pub use catalog::{Alias, ServedModel, Tier};
+pub use network::{Network, Tls, TlsError};
 pub use options::Options;
 pub use server::{BindError, Server};

@@ -1,19 +1,23 @@
 //! Every path, in one place.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::wire::{chat, completions, models, tokenize};
+use crate::observe::{Panics, observe};
+use crate::wire::{chat, completions, models, operator, tokenize};
 
 /// All paths over `app`.
-pub(crate) fn router(app: App) -> Router {
-    let limit = DefaultBodyLimit::max(app.body_bytes_max);
+pub(crate) fn router(app: &Arc<App>) -> Router {
     Router::new()
         .route("/chat/completions", post(chat::completions))
         .route("/v1/chat/completions", post(chat::completions))
@@ -30,10 +34,39 @@ pub(crate) fn router(app: App) -> Router {
         .route("/models/{name}", get(models::model))
         .route("/v1/models/{name}", get(models::model))
         .route("/health", get(models::health))
+        .route("/metrics", get(operator::metrics))
+        .route("/user/balance", get(operator::balance))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(limit)
-        .with_state(Arc::new(app))
+        .layer(DefaultBodyLimit::max(app.body_bytes_max))
+        .layer(CatchPanicLayer::custom(Panics(Arc::clone(&app.metrics))))
+        .layer(cors(&app.cors_origins))
+        .layer(from_fn_with_state(Arc::clone(app), observe))
+        .with_state(Arc::clone(app))
+}
+
+/// Which pages of other origins may send requests: none unless the operator names them. Keys are sent as headers, never as
+/// cookies, so a page must know a key to use it.
+fn cors(origins: &[String]) -> CorsLayer {
+    let cors = CorsLayer::new()
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .expose_headers(["x-request-id", "x-deepseek-request-id", "retry-after"].map(HeaderName::from_static))
+        .max_age(Duration::from_hours(1));
+    if origins.is_empty() {
+        return cors;
+    }
+    // A list would be compared with `*` as text.
+    let origins = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(
+            origins
+                .iter()
+                .filter_map(|origin| HeaderValue::from_str(origin).ok()),
+        )
+    };
+    cors.allow_origin(origins)
+        .allow_headers(AllowHeaders::mirror_request())
 }
 
 async fn no_such_path(State(app): State<Arc<App>>, uri: Uri) -> ApiError {

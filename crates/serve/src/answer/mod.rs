@@ -1,27 +1,36 @@
 //! Computing an answer beside the connection that it goes to.
 //!
-//! Each answer has a task: it takes the engine's events, gives them to an [`Output`] as the vendor's chunks, and notes what
-//! was used. It outlives its connection, so that what was computed is noted whatever the client does; and it ends the engine's
-//! work within a step once the client has gone.
+//! Each answer has a task: it waits for its turn, takes the engine's events, gives them to an [`Output`] as the vendor's chunks,
+//! and notes what was used. It outlives its connection, so that what was computed is noted whatever the client does; and it ends
+//! the engine's work within a step once the client has gone.
 
+mod completed;
+mod cut;
+mod pace;
 mod pieces;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use deepseek_recipe::stream::OutputChunk;
 use fathom_cache::Miss;
-use fathom_engine::answer::{self, Answer, Prompt, Timings, Usage};
+use fathom_engine::answer::{self, Answer, Prompt};
 use fathom_engine::generation::GenerateError;
-use fathom_engine::{Engine, explain_miss};
-use fathom_prompt::Tokenizer;
+use fathom_engine::{Engine, SessionError, explain_miss};
 use tokio::sync::oneshot;
-use uuid::Uuid;
+use tokio::time::{Sleep, sleep_until, timeout};
+use tracing::{Instrument as _, Span};
 
+use crate::access::{Caller, Entry, Place};
 use crate::app::App;
 use crate::catalog::ServedModel;
 use crate::error::ApiError;
+use crate::observe::{Refused, note_panic};
 use crate::replay::{Beginning, Scope};
+pub use completed::{Completed, Outcome};
+use cut::Cut;
+use pace::Pace;
 use pieces::{LIKELY, Pieces};
 
 /// Events that the engine may be ahead of a client that reads slowly; then it serves others.
@@ -29,12 +38,12 @@ const EVENTS_AHEAD: usize = 64;
 
 /// One answer to compute.
 pub(crate) struct Job {
-    /// Which request it answers.
-    pub(crate) request: Uuid,
+    /// Who asks, with which request.
+    pub(crate) caller: Caller,
     /// The protocol's name.
     pub(crate) wire: &'static str,
-    /// Whose cached prefixes may be used, and whose turn it takes.
-    pub(crate) isolation: String,
+    /// Which of the caller's users, or empty: whose cached prefixes may be used, and whose turn it takes.
+    pub(crate) user: String,
     /// Whether it thinks.
     pub(crate) thinking: bool,
     /// Whether the client takes tool calls.
@@ -71,123 +80,210 @@ pub(crate) trait Output: Send + 'static {
     fn gone(&mut self) -> impl Future<Output = ()> + Send;
 }
 
-/// A finished answer, for logs and ledgers.
-#[derive(Debug, Clone)]
-pub struct Completed {
-    /// The request's id.
-    pub request: Uuid,
-    /// The model's name.
-    pub model: String,
-    /// The protocol's name.
-    pub wire: &'static str,
-    /// Why it ended, or what went wrong.
-    pub outcome: String,
-    /// Tokens used.
-    pub usage: Usage,
-    /// Why no more of the prompt came from the cache.
-    pub miss: String,
-    /// Where the time went.
-    pub timings: Timings,
-}
-
-/// Starts a job. When it is refused, that is known before anything is sent; afterwards its output is fed until the answer
-/// ends.
+/// Starts a job. When it is refused, that is known before anything is sent, unless it has to wait for its turn first; afterwards
+/// its output is fed until the answer ends.
 pub(crate) async fn start(app: Arc<App>, job: Job, output: impl Output) -> Result<(), ApiError> {
+    let present = app
+        .presence
+        .enter()
+        .inspect_err(|_| app.metrics.refused(Refused::Draining))?;
+    app.ledger.check()?;
+    let caller = job.caller.clone();
+    app.admission.check_balance(&caller, &app.metrics).await?;
+    let entry = app.admission.enter(&caller, &job.model.name, &app.metrics)?;
     let (accepted, started) = oneshot::channel();
-    tokio::spawn(work(app, job, accepted, output));
+    let work = work(Arc::clone(&app), job, entry, Accept(Some(accepted)), output);
+    let work = tokio::spawn(work.instrument(Span::current()));
+    let watch = async move {
+        if let Err(bug) = work.await
+            && let Ok(panic) = bug.try_into_panic()
+        {
+            note_panic(&app.metrics, &*panic);
+        }
+        drop(present);
+    };
+    tokio::spawn(watch.instrument(Span::current()));
     match started.await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.into()),
+        Ok(taken) => {
+            taken?;
+            caller.answer_is_logged();
+            Ok(())
+        }
         Err(_) => Err(ApiError::internal("the answer failed before it began")),
     }
 }
 
-async fn work(
-    app: Arc<App>,
-    job: Job,
-    accepted: oneshot::Sender<Result<(), GenerateError>>,
-    mut output: impl Output,
-) {
-    let Job {
-        request,
-        wire,
-        isolation,
-        thinking,
-        exact_logprobs,
-        offers_tools,
-        model,
-        prompt,
-        mut options,
-        beginning,
-    } = job;
-    let tokenizer = model.engine.tokenizer();
+/// Tells the handler, once, whether the job is taken.
+struct Accept(Option<oneshot::Sender<Result<(), ApiError>>>);
+
+impl Accept {
+    /// Says so; the error comes back if the job was taken before.
+    fn say(&mut self, taken: Result<(), ApiError>) -> Result<(), ApiError> {
+        match self.0.take() {
+            Some(accepted) => {
+                // If the handler is gone, so is the client.
+                accepted.send(taken).ok();
+                Ok(())
+            }
+            None => taken,
+        }
+    }
+}
+
+/// How an answer ended.
+struct End {
+    answered: Option<Result<Answer, GenerateError>>,
+    cut: Option<Cut>,
+}
+
+async fn work(app: Arc<App>, mut job: Job, entry: Entry, mut accept: Accept, mut output: impl Output) {
+    let tokenizer = job.model.engine.tokenizer().clone();
     let mut pieces = Pieces {
         tokenizer: tokenizer.clone(),
-        fingerprint: Some(model.fingerprint()),
-        logprobs: options.logprobs,
-        exact: exact_logprobs,
-        offers_tools,
-        thinking,
+        fingerprint: Some(job.model.fingerprint()),
+        logprobs: job.options.logprobs,
+        exact: job.exact_logprobs,
+        offers_tools: job.offers_tools,
+        thinking: job.thinking,
     };
-    options.logprobs = options.logprobs.map(|_| LIKELY);
-    let mut session = Engine::session_of(&model.engine, &isolation);
-    let mut run = match answer::start(&mut session, prompt, &options, EVENTS_AHEAD) {
+    job.options.logprobs = job.options.logprobs.map(|_| LIKELY);
+    let mut completed = Completed::new(&job);
+    let mut pace = Pace::new(job.caller.arrived, app.metrics.between_tokens(&job.model.name));
+    let mut deadline = Box::pin(sleep_until((job.caller.arrived + app.admission.wait_max).into()));
+
+    let end = match turn(&app, entry, &mut accept, &mut deadline, &mut output).await {
+        Ok(place) => {
+            let end = run(
+                &app,
+                job,
+                &mut pieces,
+                &mut pace,
+                &mut accept,
+                &mut deadline,
+                &mut output,
+            )
+            .await;
+            drop(place);
+            end
+        }
+        Err(cut) => Ok(End {
+            answered: None,
+            cut: Some(cut),
+        }),
+    };
+    // Refused before anything was sent: its handler says so.
+    let Ok(End { answered, cut }) = end else { return };
+
+    completed.measure(&pace);
+    completed.end(answered.as_ref(), cut.as_ref());
+    app.note(&completed).await;
+    let last = match (cut, answered) {
+        (Some(cut), _) => Err(cut.error(&app)),
+        (None, Some(answered)) => answered.map_err(ApiError::from),
+        (None, None) => Err(ApiError::internal("the answer ended without a result")),
+    };
+    let last = last.map(|answer| {
+        let note = Note {
+            miss: shown(answer.report.miss).map(|miss| explain_miss(&miss, &tokenizer)),
+            defects: pieces.defects(&answer),
+        };
+        if !note.defects.is_empty() {
+            tracing::warn!(
+                defects = note.defects.len(),
+                "the output departed from its format"
+            );
+        }
+        (pieces.last(&answer), note)
+    });
+    // Who does not read the last words either is left alone with them.
+    timeout(app.write_timeout, output.end(last)).await.ok();
+}
+
+/// Waits until it is the request's turn among those of its key.
+async fn turn(
+    app: &App,
+    entry: Entry,
+    accept: &mut Accept,
+    deadline: &mut Pin<Box<Sleep>>,
+    output: &mut impl Output,
+) -> Result<Place, Cut> {
+    match entry {
+        Entry::Open(place) => Ok(place),
+        Entry::Wait(waiting) => {
+            // Whoever waits is told so: a stream begins, and with it its signs of life.
+            accept.say(Ok(())).ok();
+            tokio::select! {
+                turn = waiting.turn() => turn.map_err(Cut::Refused),
+                () = output.gone() => Err(Cut::Gone),
+                () = app.presence.cancelled() => Err(Cut::Shutdown),
+                () = deadline => Err(Cut::Expired),
+            }
+        }
+    }
+}
+
+/// Has the engine answer. Fails if the job was refused and its handler knows.
+async fn run(
+    app: &App,
+    job: Job,
+    pieces: &mut Pieces,
+    pace: &mut Pace,
+    accept: &mut Accept,
+    deadline: &mut Pin<Box<Sleep>>,
+    output: &mut impl Output,
+) -> Result<End, ()> {
+    let isolation = job.caller.isolation(&job.user);
+    let mut session = Engine::session_of(&job.model.engine, &isolation);
+    let mut run = match answer::start(&mut session, job.prompt, &job.options, EVENTS_AHEAD) {
         Ok(run) => run,
         Err(error) => {
-            // If the handler is gone, so is the client.
-            accepted.send(Err(error)).ok();
-            return;
+            if matches!(error, GenerateError::Session(SessionError::Busy(_))) {
+                app.metrics.refused(Refused::Queue);
+            }
+            return match accept.say(Err(error.into())) {
+                Ok(()) => Err(()),
+                Err(error) => Ok(End {
+                    answered: None,
+                    cut: Some(Cut::Refused(error)),
+                }),
+            };
         }
     };
-    accepted.send(Ok(())).ok();
-    loop {
+    accept.say(Ok(())).ok();
+    let cut = loop {
         let event = tokio::select! {
             event = run.next() => event,
-            () = output.gone() => {
-                run.cancel();
-                break;
-            }
+            () = output.gone() => break Some(Cut::Gone),
+            () = app.presence.cancelled() => break Some(Cut::Shutdown),
+            () = &mut *deadline, if !pace.has_begun() => break Some(Cut::Expired),
         };
-        let Some(event) = event else { break };
-        if let Some(chunk) = pieces.of(event)
-            && output.chunk(chunk).await.is_err()
-        {
-            run.cancel();
-            break;
+        let Some(event) = event else { break None };
+        pace.note(&event);
+        let Some(chunk) = pieces.of(event) else { continue };
+        let passed = pace.hold_up(timeout(app.write_timeout, output.chunk(chunk)));
+        tokio::select! {
+            passed = passed => if !matches!(passed, Ok(Ok(()))) {
+                break Some(Cut::Gone);
+            },
+            () = app.presence.cancelled() => break Some(Cut::Shutdown),
         }
+    };
+    if cut.is_some() {
+        run.cancel();
     }
     let answered = run.finish().await;
-    if let (Some(beginning), Ok(answer)) = (&beginning, &answered) {
+    if let (Some(beginning), Ok(answer)) = (&job.beginning, &answered) {
         let scope = Scope {
-            model: model.engine.identity(),
+            model: job.model.engine.identity(),
             isolation: &isolation,
         };
-        app.replay.remember(scope, beginning, answer, tokenizer);
+        app.replay
+            .remember(scope, beginning, answer, job.model.engine.tokenizer());
     }
-    let mut completed = Completed {
-        request,
-        model: model.name.clone(),
-        wire,
-        outcome: String::new(),
-        usage: Usage::default(),
-        miss: String::new(),
-        timings: Timings::default(),
-    };
-    completed.of(&answered, tokenizer);
-    app.note(&completed).await;
-    let last = answered
-        .map(|answer| {
-            let note = Note {
-                miss: shown(answer.report.miss).map(|miss| explain_miss(&miss, tokenizer)),
-                defects: pieces.defects(&answer),
-            };
-            if !note.defects.is_empty() {
-                tracing::warn!(%request, defects = note.defects.len(), "the output departed from its format");
-            }
-            (pieces.last(&answer), note)
-        })
-        .map_err(ApiError::from);
-    output.end(last).await;
+    Ok(End {
+        answered: Some(answered),
+        cut,
+    })
 }
 
 /// The reason, if there is one, as its client may know it: what others have sent is theirs.
@@ -196,19 +292,5 @@ fn shown(miss: Miss) -> Option<Miss> {
         Miss::None => None,
         Miss::OtherIsolation => Some(Miss::NeverSeen),
         miss => Some(miss),
-    }
-}
-
-impl Completed {
-    fn of(&mut self, answered: &Result<Answer, GenerateError>, tokenizer: &Tokenizer) {
-        match answered {
-            Ok(answer) => {
-                answer.finish_reason.as_str().clone_into(&mut self.outcome);
-                self.usage = answer.usage;
-                self.miss = explain_miss(&answer.report.miss, tokenizer);
-                self.timings = answer.timings;
-            }
-            Err(error) => self.outcome = format!("failed: {error}"),
-        }
     }
 }

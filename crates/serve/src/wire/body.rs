@@ -39,10 +39,19 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         expect_json(request.headers())?;
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+        let app = Arc::<App>::from_ref(state);
+        let read = tokio::time::timeout(app.body_timeout, Bytes::from_request(request, state));
+        let read = read.await.map_err(|_| {
+            let message = format!(
+                "The request body was not complete within {} s. Send it faster, or a shorter one.",
+                app.body_timeout.as_secs()
+            );
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", message)
+        })?;
+        let bytes = read.map_err(|rejection| {
             let status = rejection.status();
             let message = if status == StatusCode::PAYLOAD_TOO_LARGE {
-                let most = Arc::<App>::from_ref(state).body_bytes_max;
+                let most = app.body_bytes_max;
                 format!(
                     "The request body is larger than the {most} bytes this server accepts. Send a shorter request."
                 )

@@ -9,6 +9,7 @@ pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod conversation;
 pub(crate) mod models;
+pub(crate) mod operator;
 mod reply;
 pub(crate) mod structure;
 pub(crate) mod tokenize;
@@ -25,11 +26,12 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::access::Caller;
 use crate::answer::{Job, Note};
 use crate::app::App;
-use crate::caller::Caller;
 use crate::catalog::ServedModel;
 use crate::error::ApiError;
+use crate::observe::note_panic;
 use crate::replay::{Beginning, Scope};
 
 pub(crate) use reply::respond;
@@ -88,9 +90,10 @@ pub(crate) struct Request {
     prompt: Prompt,
     options: answer::Options,
     converted: ConversationRequest,
-    isolation: String,
     beginning: Beginning,
     offers_tools: bool,
+    caller: Caller,
+    user: String,
 }
 
 impl Request {
@@ -107,7 +110,6 @@ impl Request {
             ..
         } = draft;
         options.grammar = grammar;
-        let isolation = caller.isolation(&user);
         let engine = &model.engine;
         let beginning = Beginning::of(&conversation, prompt.ids(), engine.tokenizer());
         let tokens = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -130,17 +132,18 @@ impl Request {
             prompt,
             options,
             converted,
-            isolation,
             beginning,
             offers_tools: conversation.offers_tools(),
+            caller: caller.clone(),
+            user,
         })
     }
 
-    fn into_job(self, caller: &Caller, wire: &'static str) -> (Job, ConversationRequest) {
+    fn into_job(self, wire: &'static str) -> (Job, ConversationRequest) {
         let job = Job {
-            request: caller.request,
+            caller: self.caller,
             wire,
-            isolation: self.isolation,
+            user: self.user,
             thinking: self.converted.conversation.thinking_mode,
             exact_logprobs: false,
             offers_tools: self.offers_tools,
@@ -159,10 +162,12 @@ pub(crate) async fn prepare<T: Send + 'static>(
     caller: &Caller,
     read: impl FnOnce(&App, &Caller) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let (app, caller) = (Arc::clone(app), caller.clone());
-    tokio::task::spawn_blocking(move || read(&app, &caller))
-        .await
-        .map_err(|error| ApiError::internal(error.to_string()))?
+    let (here, caller) = (Arc::clone(app), caller.clone());
+    let read = tokio::task::spawn_blocking(move || read(&here, &caller)).await;
+    read.map_err(|bug| match bug.try_into_panic() {
+        Ok(panic) => note_panic(&app.metrics, &*panic),
+        Err(bug) => ApiError::internal(bug.to_string()),
+    })?
 }
 
 /// Prepares a request, answers it.
@@ -172,7 +177,7 @@ pub(crate) async fn answer<W: Wire>(
     read: impl FnOnce(&App, &Caller) -> Result<Request, ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
     let request = prepare(&app, &caller, read).await?;
-    respond::<W>(app, &caller, request).await
+    respond::<W>(app, request).await
 }
 
 /// Longest `user_id` in bytes, as on the hosted API.

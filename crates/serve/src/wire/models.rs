@@ -7,12 +7,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::access::Caller;
 use crate::app::App;
-use crate::catalog::{ServedModel, Tier};
+use crate::catalog::ServedModel;
 use crate::error::ApiError;
 
 /// The models on offer, under their own names.
-pub(crate) async fn models(State(app): State<Arc<App>>) -> Json<Value> {
+pub(crate) async fn models(State(app): State<Arc<App>>, _: Caller) -> Json<Value> {
     let models = app.catalog.models().iter();
     let models: Vec<_> = models.map(|model| shown(model, app.strict)).collect();
     Json(json!({"object": "list", "data": models}))
@@ -21,6 +22,7 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Json<Value> {
 /// One of them, by any of its names.
 pub(crate) async fn model(
     State(app): State<Arc<App>>,
+    _: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let named = app.catalog.find(&name).map_err(|_| {
@@ -50,17 +52,14 @@ fn shown(model: &ServedModel, strict: bool) -> Value {
         "created": 0,
         "owned_by": "fathom",
         "aliases": aliases,
-        "tier": match model.tier {
-            Tier::Pro => "pro",
-            Tier::Flash => "flash",
-        },
+        "tier": model.tier.name(),
         "context_length": engine.timeline_max().min(engine.context_max()),
         "thinking": engine.renderer().modes(),
     })
 }
 
-/// Whether the server is up, and what it runs.
-pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Value> {
+/// Whether the server takes requests, and what it runs. For load balancers: 503 once it is about to end.
+pub(crate) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     let models = app.catalog.models().iter().map(|model| {
         json!({
             "id": model.name,
@@ -68,5 +67,13 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Value> {
             "context": model.engine.context_max(),
         })
     });
-    Json(json!({"status": "ok", "models": models.collect::<Vec<_>>()}))
+    let (code, status) = if app.presence.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else {
+        (StatusCode::OK, "ok")
+    };
+    (
+        code,
+        Json(json!({"status": status, "models": models.collect::<Vec<_>>()})),
+    )
 }

@@ -20,7 +20,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Request, Wire};
 use crate::answer::{self, Gone, Note, Output};
 use crate::app::App;
-use crate::caller::Caller;
 use crate::error::ApiError;
 
 /// A line goes out this often while nothing else does, so that nobody on the way takes the connection for dead.
@@ -32,13 +31,9 @@ type Generator<W> =
     <<W as deepseek_recipe::request::ProtocolRequest>::Response as ProtocolResponse>::ChunkGenerator;
 
 /// Answers a request. Errors found before the first token have a status of their own; later ones end the stream.
-pub(crate) async fn respond<W: Wire>(
-    app: Arc<App>,
-    caller: &Caller,
-    request: Request,
-) -> Result<Response, ApiError> {
-    let (job, converted) = request.into_job(caller, W::NAME);
-    let id = W::response_id(job.request);
+pub(crate) async fn respond<W: Wire>(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
+    let (job, converted) = request.into_job(W::NAME);
+    let id = W::response_id(job.caller.request);
     let model = job.model.name.clone();
     let generator = W::chunk_generator(&converted, id.clone(), model.clone());
     if converted.stream {

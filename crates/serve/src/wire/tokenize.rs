@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use super::body::Body;
 use super::chat;
+use crate::access::Caller;
 use crate::app::App;
-use crate::caller::Caller;
 use crate::error::ApiError;
 
 /// Body of `POST /tokenize`: a text, or the fields of a chat request.

@@ -64,14 +64,45 @@ impl Running {
 
     /// As [`send`](Self::send), with another content type.
     pub(crate) fn send_as(&self, head: &str, content_type: &str, body: &str) -> TcpStream {
+        self.send_with(head, &[("content-type", content_type)], body)
+    }
+
+    /// As [`send`](Self::send), with these headers.
+    pub(crate) fn send_with(&self, head: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let headers = headers.concat();
         let request = format!(
-            "{head} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: {content_type}\r\n\
-             Content-Length: {}\r\n\r\n{body}",
+            "{head} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).unwrap();
         stream
+    }
+
+    /// Sends bytes and keeps the connection.
+    pub(crate) fn send_bytes(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    }
+
+    /// Sends a request with a key and keeps the connection.
+    pub(crate) fn send_as_key(&self, head: &str, secret: &str, body: &str) -> TcpStream {
+        let authorization = format!("Bearer {secret}");
+        let headers = [
+            ("content-type", "application/json"),
+            ("authorization", &*authorization),
+        ];
+        self.send_with(head, &headers, body)
+    }
+
+    /// Sends a chat request with a key and waits for the whole reply.
+    pub(crate) fn chat_as(&self, secret: &str, body: &str) -> Reply {
+        Reply::read(self.send_as_key("POST /v1/chat/completions", secret, body))
     }
 
     /// Sends a chat request and waits for the whole reply.
@@ -102,10 +133,18 @@ impl Drop for Running {
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) content_type: String,
+    pub(crate) head: String,
     pub(crate) body: String,
 }
 
 impl Reply {
+    /// One of its headers.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        let mut found = lines.filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.next().map(|(_, value)| value)
+    }
+
     pub(crate) fn read(mut stream: TcpStream) -> Self {
         let mut bytes = String::new();
         stream.read_to_string(&mut bytes).unwrap();
@@ -123,6 +162,7 @@ impl Reply {
         Self {
             status: head.split(' ').nth(1).unwrap().parse().unwrap(),
             content_type: header("content-type").unwrap_or_default(),
+            head: head.to_owned(),
             body: if chunked { unchunked(body) } else { body.to_owned() },
         }
     }

@@ -28,7 +28,7 @@ fn noting(outcomes: &Arc<Mutex<Vec<String>>>) -> impl Fn(&mut Options) {
     move |options| {
         let outcomes = Arc::clone(&outcomes);
         options.on_completed =
-            Arc::new(move |completed| outcomes.lock().unwrap().push(completed.outcome.clone()));
+            Arc::new(move |completed| outcomes.lock().unwrap().push(completed.outcome.to_string()));
     }
 }
 

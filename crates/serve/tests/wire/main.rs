@@ -3,10 +3,14 @@
 //! Its weights change from release to release, so texts and what depends on them are blanked before comparison; what
 //! remains is compared to the last byte.
 
+mod auth;
 mod client;
 mod completions;
 mod errors;
+mod ledger;
+mod limits;
 mod load;
+mod metrics;
 mod replay;
 mod replies;
 mod structured;

@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use super::body::Body;
 use super::{Draft, Wire};
+use crate::access::Caller;
 use crate::answer::Note;
 use crate::app::App;
-use crate::caller::Caller;
 use crate::error::ApiError;
 
 /// Answers one request.

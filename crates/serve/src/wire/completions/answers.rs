@@ -6,12 +6,11 @@ use std::vec;
 use deepseek_recipe::stream::OutputChunk;
 use fathom_engine::answer as engine;
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use super::request::{Choice, Plan};
+use crate::access::Caller;
 use crate::answer::{self, Gone, Job, Note, Output};
 use crate::app::App;
-use crate::caller::Caller;
 use crate::catalog::ServedModel;
 use crate::error::ApiError;
 
@@ -30,12 +29,12 @@ enum Part {
 pub(super) struct Answers {
     app: Arc<App>,
     model: Arc<ServedModel>,
-    isolation: String,
+    user: String,
     options: engine::Options,
     waiting: std::iter::Enumerate<vec::IntoIter<Choice>>,
     running: usize,
     /// The next one's.
-    request: Uuid,
+    caller: Caller,
     sender: mpsc::Sender<Part>,
     parts: mpsc::Receiver<Part>,
 }
@@ -46,11 +45,11 @@ impl Answers {
         Self {
             app,
             model: plan.model,
-            isolation: plan.isolation,
+            user: plan.user,
             options: plan.options,
             waiting: plan.choices.into_iter().enumerate(),
             running: 0,
-            request: caller.request,
+            caller: caller.clone(),
             sender,
             parts,
         }
@@ -61,11 +60,12 @@ impl Answers {
         while self.running < AT_ONCE
             && let Some((index, choice)) = self.waiting.next()
         {
+            // Each is one in the ledger.
+            let next = self.caller.again();
             let job = Job {
-                // Each is one in the ledger.
-                request: std::mem::replace(&mut self.request, Uuid::new_v4()),
+                caller: std::mem::replace(&mut self.caller, next),
                 wire: "completions",
-                isolation: self.isolation.clone(),
+                user: self.user.clone(),
                 thinking: false,
                 exact_logprobs: true,
                 offers_tools: false,

@@ -12,8 +12,8 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::body::Body;
+use crate::access::Caller;
 use crate::app::App;
-use crate::caller::Caller;
 use crate::error::ApiError;
 
 /// Answers one request.
@@ -22,9 +22,6 @@ pub(crate) async fn completions(
     caller: Caller,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let plan = super::prepare(&app, &caller, move |app, caller| {
-        request::read(&body, app, caller)
-    })
-    .await?;
+    let plan = super::prepare(&app, &caller, move |app, _| request::read(&body, app)).await?;
     reply::respond(app, &caller, plan).await
 }

@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use super::answers::Answers;
 use super::request::Plan;
 use super::written::Written;
+use crate::access::Caller;
 use crate::answer::Gone;
 use crate::app::App;
-use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::wire::reply::{Events, created, event_stream, in_one_piece};
 

@@ -20,7 +20,6 @@ use fathom_engine::sampling::Params;
 
 use super::schema::{CompletionRequest, PromptText};
 use crate::app::App;
-use crate::caller::Caller;
 use crate::catalog::ServedModel;
 use crate::error::ApiError;
 use crate::wire::body::Body;
@@ -37,7 +36,7 @@ const STOPS_MAX: usize = 16;
 /// A request that is ready to be answered.
 pub(super) struct Plan {
     pub(super) model: Arc<ServedModel>,
-    pub(super) isolation: String,
+    pub(super) user: String,
     pub(super) choices: Vec<Choice>,
     pub(super) options: answer::Options,
     pub(super) echo: bool,
@@ -54,7 +53,7 @@ pub(super) struct Choice {
 }
 
 /// Parses and checks a request body.
-pub(super) fn read(body: &Body, app: &App, caller: &Caller) -> Result<Plan, ApiError> {
+pub(super) fn read(body: &Body, app: &App) -> Result<Plan, ApiError> {
     let request: CompletionRequest = body.parse()?;
     let user = user_of(request.user_id.as_deref(), request.user.as_deref())?;
     let model = app.catalog.find(&request.model)?.model;
@@ -81,7 +80,7 @@ pub(super) fn read(body: &Body, app: &App, caller: &Caller) -> Result<Plan, ApiE
     });
     Ok(Plan {
         choices: choices.collect::<Result<_, _>>()?,
-        isolation: caller.isolation(&user),
+        user,
         model,
         options,
         echo,
