@@ -33,6 +33,8 @@ pub struct Record {
     pub outcome: Cow<'static, str>,
     /// What it used.
     pub tokens: Tokens,
+    /// Whether it costs what it used; `false` where the server failed. Its tokens are counted all the same.
+    pub billed: bool,
     /// When it arrived; the price in force then holds for all of it.
     pub started: Timestamp,
     /// How long it waited.
@@ -48,7 +50,7 @@ pub struct Record {
 pub struct Recorded {
     /// `false`: a record with its id was there already and nothing was changed; the rest is that one's.
     pub new: bool,
-    /// What it cost; `None` without a price.
+    /// What it cost; `None` without a price; 0 if it was not billed.
     pub cost: Option<Money>,
     /// What that is in.
     pub currency: Currency,
@@ -85,7 +87,13 @@ impl Record {
         let price: Option<Price> = self
             .tier
             .as_ref()
+            .filter(|_| self.billed)
             .and_then(|tier| prices.price(tier, self.started, currency));
+        let cost = match &price {
+            Some(price) => Some(price.cost(&self.tokens)),
+            None if self.billed => None,
+            None => Some(Money::ZERO),
+        };
         Ok(Priced {
             id: self.id,
             key: self.key.map(|key| key.id),
@@ -99,7 +107,7 @@ impl Record {
             prefill: self.prefill,
             decode: self.decode,
             currency,
-            cost: price.as_ref().map(|price| price.cost(&self.tokens)),
+            cost,
             price: price.map(|price| price.id),
         })
     }

@@ -58,7 +58,7 @@ CREATE TABLE requests (
     output INTEGER NOT NULL,
     reasoning INTEGER NOT NULL,
     currency TEXT NOT NULL,
-    -- NULL, both: there was no price.
+    -- NULL, both: there was no price. The price alone: it was not billed.
     price TEXT,
     cost INTEGER,
     -- What was taken from the key's balance.

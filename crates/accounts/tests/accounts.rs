@@ -187,6 +187,13 @@ async fn keys_without_a_balance_are_counted_and_not_charged() {
     );
     let balance = accounts.balance(key.id).unwrap();
     assert_eq!((balance.total(), balance.is_available()), (Money::ZERO, true));
+    let failed = Record {
+        billed: false,
+        outcome: "error".into(),
+        ..record("failed", Some(&key))
+    };
+    let recorded = accounts.record(failed).await.unwrap();
+    assert_eq!((recorded.cost, recorded.price), (Some(Money::ZERO), None));
     // No key, and a model without a price.
     let unpriced = Record {
         tier: None,
@@ -199,7 +206,7 @@ async fn keys_without_a_balance_are_counted_and_not_charged() {
         rows.iter()
             .map(|row| (row.currency, row.requests, row.unpriced))
             .collect::<Vec<_>>(),
-        [(Currency::CNY, 1, 0), (Currency::USD, 1, 1)]
+        [(Currency::CNY, 2, 0), (Currency::USD, 1, 1)]
     );
 }
 

@@ -28,7 +28,6 @@ impl AccountsFile {
         self.path.is_some()
     }
 
-    #[expect(dead_code, reason = "the commands come next")]
     /// Opens a file that is there, for a command: the one that a server uses to which nothing else is said.
     pub(crate) fn open(&self) -> anyhow::Result<Accounts> {
         let options = Options {
@@ -38,7 +37,6 @@ impl AccountsFile {
         Ok(Accounts::open(&self.of_the_server()?.path_or_error()?, options)?)
     }
 
-    #[expect(dead_code, reason = "the commands come next")]
     /// The same, or makes it; for the default place its directory, too.
     pub(crate) fn open_or_create(&self, options: Options) -> anyhow::Result<Accounts> {
         let file = self.of_the_server()?;

@@ -30,28 +30,32 @@ impl<const N: usize> Table<N> {
 
 impl<const N: usize> fmt::Display for Table<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = self.columns.map(|(name, _)| name.to_owned());
-        let width = |column: usize| {
-            std::iter::once(&header)
-                .chain(&self.rows)
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let widths: [usize; N] = std::array::from_fn(width);
-        for row in std::iter::once(&header).chain(&self.rows) {
-            let cells =
-                row.iter()
-                    .zip(widths)
-                    .zip(self.columns)
-                    .map(|((cell, width), (_, align))| match align {
-                        Align::Left => format!("  {cell:<width$}"),
-                        Align::Right => format!("  {cell:>width$}"),
-                    });
-            writeln!(f, "{}", cells.collect::<String>().trim_end())?;
-        }
-        Ok(())
+        f.write_str(&lines(&self.columns, &self.rows))
     }
+}
+
+/// The same for columns whose number is known only when the program runs. Every row has a cell for each.
+pub(crate) fn lines<R: AsRef<[String]>>(columns: &[(&str, Align)], rows: &[R]) -> String {
+    let header: Vec<String> = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let all = || std::iter::once(&header[..]).chain(rows.iter().map(AsRef::as_ref));
+    let width = |column: usize| {
+        all()
+            .map(|row: &[String]| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut out = String::new();
+    for row in all() {
+        let cells = row.iter().zip(&widths).zip(columns);
+        let cells = cells.map(|((cell, width), (_, align))| match align {
+            Align::Left => format!("  {cell:<width$}"),
+            Align::Right => format!("  {cell:>width$}"),
+        });
+        out += cells.collect::<String>().trim_end();
+        out.push('\n');
+    }
+    out
 }
 
 #[cfg(test)]

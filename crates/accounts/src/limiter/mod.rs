@@ -60,6 +60,17 @@ impl Usage {
             day: Window::new(DAY),
         }
     }
+
+    fn budget(&mut self, limits: &Limits, now: Duration) -> Result<(), Refusal> {
+        // The longer wait first: there is no use in coming back after a minute.
+        if let Some(limit) = limits.tokens_per_day {
+            refuse(&mut self.day, now, limit, Per::Day)?;
+        }
+        if let Some(limit) = limits.tokens_per_minute {
+            refuse(&mut self.minute, now, limit, Per::Minute)?;
+        }
+        Ok(())
+    }
 }
 
 /// Why a request may not begin.
@@ -194,13 +205,7 @@ impl Limiter {
         if let Some(limit) = limits.concurrent_per_model.filter(|limit| of_model >= *limit) {
             return Err(Refusal::ConcurrentOfModel { limit });
         }
-        // The longer wait first: there is no use in coming back after a minute.
-        if let Some(limit) = limits.tokens_per_day {
-            refuse(&mut usage.day, now, limit, Per::Day)?;
-        }
-        if let Some(limit) = limits.tokens_per_minute {
-            refuse(&mut usage.minute, now, limit, Per::Minute)?;
-        }
+        usage.budget(&limits, now)?;
         usage.running += 1;
         *usage.running_by_model.entry(model.into()).or_default() += 1;
         Ok(Permit {

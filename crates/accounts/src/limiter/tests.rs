@@ -73,6 +73,7 @@ fn tokens_run_out_and_come_back() {
     hands.store(500, Ordering::Relaxed);
     limiter.charge(KEY, 20);
     let refusal = admit().unwrap_err();
+    assert_eq!(limiter.in_use(KEY).running, 0);
     assert_eq!(
         refusal.to_string(),
         "this key has used 119 tokens in the last minute, its limit is 100; try again in 61 s"

@@ -24,6 +24,7 @@ pub(crate) fn record(id: &str, key: Option<&Arc<Key>>) -> Record {
             output: 1_000_000,
             reasoning: 400_000,
         },
+        billed: true,
         started: SUNDAY.parse::<Timestamp>().unwrap(),
         queued: Duration::from_millis(1),
         prefill: Duration::from_millis(20),

@@ -4,11 +4,14 @@ mod bench;
 mod cache;
 mod chat;
 mod inspect;
+mod keys;
 mod logits;
 mod plan;
+mod prices;
 mod quantize;
 mod run;
 mod serve;
+mod usage;
 
 use std::io;
 use std::process::ExitCode;
@@ -37,6 +40,12 @@ pub(crate) enum Command {
     Quantize(quantize::Args),
     /// Show what the prefix cache keeps on disk, check it, make it smaller
     Cache(cache::Args),
+    /// Make, list, limit, top up and revoke the API keys of a server
+    Keys(keys::Args),
+    /// Show what was used, by key, model or day, and what it cost
+    Usage(usage::Args),
+    /// Show what tokens cost, or check a file of prices
+    Prices(prices::Args),
 }
 
 /// Prepares the commands that can be configured by a file.
@@ -58,6 +67,9 @@ pub(crate) fn run(command: Command) -> ExitCode {
             Command::Bench(args) => bench::run(&args),
             Command::Quantize(args) => quantize::run(&args),
             Command::Cache(args) => cache::run(&args),
+            Command::Keys(args) => keys::run(&args),
+            Command::Usage(args) => usage::run(&args),
+            Command::Prices(args) => prices::run(&args),
         });
     outcome.unwrap_or_else(|error| {
         // Whoever read our output has gone, as `| head` does: nothing is wrong.

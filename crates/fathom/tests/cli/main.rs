@@ -2,9 +2,11 @@
 
 mod cache;
 mod configuration;
+mod keys;
 mod logits;
 mod quantize;
 mod run;
 #[cfg(unix)]
 mod serve;
 mod support;
+mod usage;

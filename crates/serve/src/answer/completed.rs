@@ -154,7 +154,7 @@ impl Completed {
         }
     }
 
-    /// What goes into the ledger. What failed on this side costs nothing: it is recorded without a price.
+    /// What goes into the ledger. What failed on this side costs nothing.
     pub(crate) fn record(&self) -> Record {
         let usage = self.usage;
         Record {
@@ -162,7 +162,7 @@ impl Completed {
             key: self.key.clone(),
             user_id: self.user.clone(),
             model: self.model.clone(),
-            tier: (self.outcome != Outcome::Failed).then(|| self.tier.name().to_owned()),
+            tier: Some(self.tier.name().to_owned()),
             wire: self.wire.into(),
             outcome: self.outcome.as_str().into(),
             tokens: Tokens {
@@ -171,6 +171,7 @@ impl Completed {
                 output: usage.generated as u64,
                 reasoning: usage.reasoning as u64,
             },
+            billed: self.outcome != Outcome::Failed,
             started: self.started,
             queued: self.queued,
             prefill: self.timings.prefill,
