@@ -13,7 +13,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use deepseek_recipe::stream::OutputChunk;
+use deepseek_recipe::stream::{OutputChunk, TokenLogprob};
 use fathom_cache::Miss;
 use fathom_engine::answer::{self, Answer, Prompt};
 use fathom_engine::generation::GenerateError;
@@ -31,6 +31,7 @@ use crate::replay::{Beginning, Scope};
 pub use completed::{Completed, Outcome};
 use cut::Cut;
 use pace::Pace;
+pub(crate) use pieces::spelled;
 use pieces::{LIKELY, Pieces};
 
 /// Events that the engine may be ahead of a client that reads slowly; then it serves others.
@@ -58,12 +59,14 @@ pub(crate) struct Job {
 }
 
 /// What a finished reply says beyond its chunks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Note {
     /// Why no more of the prompt came from the cache, if any was missed.
     pub(crate) miss: Option<String>,
     /// Where the model's output departed from its format, and what was made of it.
     pub(crate) defects: Vec<String>,
+    /// Of every token of the prompt but the first, if asked for.
+    pub(crate) prompt_logprobs: Arc<[TokenLogprob]>,
 }
 
 /// Nobody reads any more.
@@ -186,6 +189,7 @@ async fn work(app: Arc<App>, mut job: Job, entry: Entry, mut accept: Accept, mut
         let note = Note {
             miss: shown(answer.report.miss).map(|miss| explain_miss(&miss, &tokenizer)),
             defects: pieces.defects(&answer),
+            prompt_logprobs: pieces.logprobs(&answer.prompt_logprobs).unwrap_or_default(),
         };
         if !note.defects.is_empty() {
             tracing::warn!(

@@ -96,13 +96,14 @@ impl Pieces {
         defects
     }
 
-    fn logprobs(&self, tokens: &[sampling::TokenLogprob]) -> Option<Arc<[TokenLogprob]>> {
+    /// What clients see of log-probabilities, if they see any.
+    pub(crate) fn logprobs(&self, tokens: &[sampling::TokenLogprob]) -> Option<Arc<[TokenLogprob]>> {
         let shown = self.logprobs?;
         let token = |token: &sampling::TokenLogprob| {
-            let (text, bytes) = self.spell(token.token);
+            let (text, bytes) = spelled(&self.tokenizer, token.token);
             let told = self.exact || token.top.iter().any(|&(id, _)| id == token.token);
             let top = token.top.iter().take(shown).map(|&(id, logprob)| {
-                let (token, bytes) = self.spell(id);
+                let (token, bytes) = spelled(&self.tokenizer, id);
                 TopLogprob {
                     token,
                     logprob: finite(logprob),
@@ -118,13 +119,13 @@ impl Pieces {
         };
         Some(tokens.iter().map(token).collect())
     }
+}
 
-    /// A token's text and bytes; bytes that are no text are written `\xNN`, as the hosted API does.
-    fn spell(&self, id: u32) -> (String, Vec<u8>) {
-        let bytes = self.tokenizer.token_bytes(id).unwrap_or_default();
-        let text = std::str::from_utf8(bytes).map_or_else(|_| hex_escapes(bytes), ToOwned::to_owned);
-        (text, bytes.to_vec())
-    }
+/// A token's text and bytes; bytes that are no text are written `\xNN`, as the hosted API does.
+pub(crate) fn spelled(tokenizer: &Tokenizer, id: u32) -> (String, Vec<u8>) {
+    let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+    let text = std::str::from_utf8(bytes).map_or_else(|_| hex_escapes(bytes), ToOwned::to_owned);
+    (text, bytes.to_vec())
 }
 
 /// `\xNN` for every byte.

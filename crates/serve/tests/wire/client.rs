@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use fathom_checkpoint::Checkpoint;
@@ -18,6 +18,12 @@ pub(crate) struct Running {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The built-in model.
+pub(crate) fn default_engine(options: &EngineOptions) -> Arc<Engine> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fathom/default-model");
+    Engine::load(Checkpoint::open(&dir).unwrap(), options).unwrap()
+}
+
 impl Running {
     /// Serves the built-in model as `m`.
     pub(crate) fn start(adjust: impl FnOnce(&mut Options)) -> Self {
@@ -26,9 +32,7 @@ impl Running {
 
     /// As [`start`](Self::start), with an engine of one's own making.
     pub(crate) fn start_with(engine: &EngineOptions, adjust: impl FnOnce(&mut Options)) -> Self {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fathom/default-model");
-        let engine = Engine::load(Checkpoint::open(&dir).unwrap(), engine).unwrap();
-        let mut options = Options::new(vec![ServedModel::new(engine, "m")]);
+        let mut options = Options::new(vec![ServedModel::new(default_engine(engine), "m")]);
         adjust(&mut options);
         let (shutdown, asked) = oneshot::channel();
         let (tell, address) = mpsc::channel();

@@ -1,8 +1,9 @@
 //! Completions of text and tokens.
 
+use fathom_engine::sampling::token_logprob;
 use serde_json::{Value, json};
 
-use crate::client::Running;
+use crate::client::{Running, default_engine};
 
 const PATHS: [&str; 3] = ["/completions", "/v1/completions", "/beta/completions"];
 
@@ -204,4 +205,78 @@ fn what_cannot_be_completed_is_told() {
             );
         }
     }
+}
+
+/// What evaluation harnesses ask: how likely is a text, token by token.
+#[test]
+fn log_probabilities_of_a_prompt_are_those_of_the_model() {
+    let server = Running::start(|_| ());
+    let engine = default_engine(&fathom_engine::EngineOptions::default());
+    let mut ids = vec![engine.tokenizer().bos_id()];
+    ids.extend(
+        engine
+            .tokenizer()
+            .encode_plain("What is 12 plus 30? 42 \u{1F40B}")
+            .unwrap(),
+    );
+    let mut expected = vec![None];
+    let mut session = engine.session();
+    for (&id, &next) in ids.iter().zip(&ids[1..]) {
+        let logprob = token_logprob(session.step(id).unwrap(), next, 1);
+        let greedy = logprob.top[0].0 == next;
+        expected.push(Some((logprob.logprob, greedy)));
+    }
+    let request = |prompt: Value, stream: bool| {
+        ask(&json!({"prompt": prompt, "echo": true, "logprobs": 1, "max_tokens": 1, "temperature": 0, "stream": stream}))
+            .to_string()
+    };
+    let whole = server
+        .post("/v1/completions", &request(json!([ids]), false))
+        .json();
+    let streamed = chunks(&server.post("/v1/completions", &request(json!([ids]), true)).body);
+    assert_eq!(
+        streamed.len(),
+        1,
+        "with its prompt's log-probabilities, a text comes in one piece"
+    );
+    for reply in [&whole, &streamed[0]] {
+        let choice = &reply["choices"][0];
+        assert_eq!(reply["usage"]["prompt_cache_hit_tokens"], 0);
+        let logprobs = &choice["logprobs"];
+        let chosen = logprobs["token_logprobs"].as_array().unwrap();
+        assert_eq!(chosen.len(), ids.len() + 1);
+        for (index, expected) in expected.iter().enumerate() {
+            let Some((logprob, greedy)) = expected else {
+                assert_eq!(
+                    (&chosen[index], &logprobs["top_logprobs"][index]),
+                    (&Value::Null, &Value::Null)
+                );
+                continue;
+            };
+            assert_eq!(chosen[index].as_f64().unwrap() as f32, *logprob);
+            let likely = logprobs["top_logprobs"][index].as_object().unwrap();
+            let best = likely
+                .values()
+                .map(|value| value.as_f64().unwrap())
+                .fold(f64::MIN, f64::max);
+            assert_eq!(best == chosen[index].as_f64().unwrap(), *greedy);
+        }
+        assert!(
+            choice["text"]
+                .as_str()
+                .unwrap()
+                .starts_with(&engine.tokenizer().decode(&ids))
+        );
+    }
+    // As a text, the same but for begin-of-sentence, which is not part of it.
+    let text = request(json!(engine.tokenizer().decode(&ids[1..])), false);
+    let text = server.post("/v1/completions", &text).json();
+    assert_eq!(
+        text["choices"][0]["logprobs"]["token_logprobs"]
+            .as_array()
+            .unwrap()[..],
+        whole["choices"][0]["logprobs"]["token_logprobs"]
+            .as_array()
+            .unwrap()[1..]
+    );
 }

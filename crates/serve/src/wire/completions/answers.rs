@@ -22,7 +22,16 @@ const PARTS_AHEAD: usize = 16;
 /// A part of the answer to the prompt at an index.
 enum Part {
     More(usize, OutputChunk),
-    Last(usize, Result<OutputChunk, ApiError>),
+    Last(usize, Result<(OutputChunk, Note), ApiError>),
+}
+
+/// What is new of one of the answers.
+pub(super) struct News {
+    /// Which prompt it is about.
+    pub(super) index: usize,
+    pub(super) chunk: OutputChunk,
+    /// Comes with the last one.
+    pub(super) note: Option<Note>,
 }
 
 /// Answers on their way. If this is dropped, their work ends.
@@ -88,7 +97,7 @@ impl Answers {
     }
 
     /// The next part of any; `None` when all are complete.
-    pub(super) async fn next(&mut self) -> Result<Option<(usize, OutputChunk)>, ApiError> {
+    pub(super) async fn next(&mut self) -> Result<Option<News>, ApiError> {
         self.start_some().await?;
         if self.running == 0 {
             return Ok(None);
@@ -96,10 +105,19 @@ impl Answers {
         // There is always a sender.
         Ok(match self.parts.recv().await {
             None => None,
-            Some(Part::More(index, chunk)) => Some((index, chunk)),
+            Some(Part::More(index, chunk)) => Some(News {
+                index,
+                chunk,
+                note: None,
+            }),
             Some(Part::Last(index, last)) => {
                 self.running -= 1;
-                Some((index, last?))
+                let (chunk, note) = last?;
+                Some(News {
+                    index,
+                    chunk,
+                    note: Some(note),
+                })
             }
         })
     }
@@ -118,9 +136,8 @@ impl Output for Parts {
     }
 
     async fn end(self, last: Result<(OutputChunk, Note), ApiError>) {
-        let last = Part::Last(self.index, last.map(|(chunk, _)| chunk));
         // If nobody listens there is nobody to tell.
-        self.sender.send(last).await.ok();
+        self.sender.send(Part::Last(self.index, last)).await.ok();
     }
 
     async fn gone(&mut self) {

@@ -8,9 +8,9 @@ use deepseek_recipe::stream::{CompletionUsage, FinishReason, OutputChunk, Prompt
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::answers::Answers;
+use super::answers::{Answers, News};
 use super::request::Plan;
-use super::written::Written;
+use super::written::{Echo, Written};
 use crate::access::Caller;
 use crate::answer::Gone;
 use crate::app::App;
@@ -48,8 +48,11 @@ impl Reply {
     fn new(caller: &Caller, plan: &Plan) -> Self {
         let logprobs = plan.options.logprobs.is_some();
         let choices = plan.choices.iter().map(|choice| {
-            let echo = plan.echo.then_some(choice.text.as_str());
-            Written::new(echo.unwrap_or_default(), logprobs)
+            let echo = plan.echo.then(|| Echo {
+                text: choice.text.clone(),
+                first: choice.first.clone(),
+            });
+            Written::new(echo, logprobs)
         });
         Self {
             id: caller.request.to_string(),
@@ -65,8 +68,8 @@ impl Reply {
     /// Puts all parts together and hands out the whole.
     async fn collect(mut self, mut answers: Answers, mut sender: oneshot::Sender<Result<Value, ApiError>>) {
         let all = async {
-            while let Some((index, chunk)) = answers.next().await? {
-                self.take(index, chunk);
+            while let Some(news) = answers.next().await? {
+                self.take(news);
             }
             Ok(())
         };
@@ -107,12 +110,13 @@ impl Reply {
     ) -> Result<Result<(), ApiError>, Gone> {
         let mut finished = 0;
         loop {
-            let (index, chunk) = match answers.next().await {
-                Ok(Some(part)) => part,
+            let news = match answers.next().await {
+                Ok(Some(news)) => news,
                 Ok(None) => return Ok(Ok(())),
                 Err(error) => return Ok(Err(error)),
             };
-            finished += usize::from(self.take(index, chunk));
+            let index = news.index;
+            finished += usize::from(self.take(news));
             let Some(choice) = self.choices[index].shown_if_new(index) else {
                 continue;
             };
@@ -125,9 +129,10 @@ impl Reply {
         }
     }
 
-    /// Notes a part; `true` if it is the last one of its choice.
-    fn take(&mut self, index: usize, chunk: OutputChunk) -> bool {
-        match chunk {
+    /// Notes what is new; `true` if it is the last of its choice.
+    fn take(&mut self, news: News) -> bool {
+        let index = news.index;
+        match news.chunk {
             OutputChunk::Start { prompt_usage, .. } => {
                 self.prompt.prompt_tokens += prompt_usage.prompt_tokens;
                 self.prompt.prompt_cache_hit_tokens += prompt_usage.prompt_cache_hit_tokens;
@@ -141,6 +146,9 @@ impl Reply {
                 ..
             } => {
                 self.completion.completion_tokens += completion_usage.completion_tokens;
+                if let Some(note) = news.note {
+                    self.choices[index].prepend(&note.prompt_logprobs);
+                }
                 self.choices[index].finish(match finish_reason {
                     FinishReason::Length => "length",
                     _ => "stop",

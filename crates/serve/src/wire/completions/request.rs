@@ -19,6 +19,7 @@ use fathom_engine::answer::{self, Prompt};
 use fathom_engine::sampling::Params;
 
 use super::schema::{CompletionRequest, PromptText};
+use crate::answer::spelled;
 use crate::app::App;
 use crate::catalog::ServedModel;
 use crate::error::ApiError;
@@ -48,6 +49,8 @@ pub(super) struct Choice {
     pub(super) prompt: Prompt,
     /// As the client gave it.
     pub(super) text: String,
+    /// The spelling of its first token, where that is the client's and not begin-of-sentence, which comes before texts.
+    pub(super) first: Option<String>,
     /// Most tokens to generate.
     pub(super) most: usize,
 }
@@ -57,8 +60,9 @@ pub(super) fn read(body: &Body, app: &App) -> Result<Plan, ApiError> {
     let request: CompletionRequest = body.parse()?;
     let user = user_of(request.user_id.as_deref(), request.user.as_deref())?;
     let model = app.catalog.find(&request.model)?.model;
-    let options = options(&request, &model)?;
+    let mut options = options(&request, &model)?;
     let echo = request.echo == Some(true);
+    options.prompt_logprobs = options.logprobs.filter(|_| echo);
     if request.max_tokens == Some(0) && !echo {
         return Err(ApiError::invalid(
             "Invalid max_tokens value: 0 generates nothing; ask for at least 1, or for the prompt with 'echo'",
@@ -143,6 +147,7 @@ fn choice(
 ) -> Result<Choice, ApiError> {
     let engine = &model.engine;
     let refused = |error: fathom_prompt::RenderError| ApiError::invalid(error.to_string());
+    let given = matches!(prompt, PromptText::Ids(_));
     let (ids, text) = match (prompt, suffix) {
         (PromptText::Text(text), None) => (engine.renderer().completion(&text).map_err(refused)?.ids, text),
         (PromptText::Text(text), Some(suffix)) => {
@@ -182,7 +187,9 @@ fn choice(
         )));
     }
     let room = engine.timeline_max().saturating_sub(length).max(1);
+    let first = ids.first().filter(|_| given);
     Ok(Choice {
+        first: first.map(|&id| spelled(engine.tokenizer(), id).0),
         prompt: Prompt::of_ids(engine, ids),
         text,
         most: most.unwrap_or(TOKENS_DEFAULT).min(room),

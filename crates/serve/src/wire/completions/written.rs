@@ -7,11 +7,20 @@ use serde_json::{Map, Value, json};
 pub(super) struct Written {
     text: String,
     logprobs: Option<Logprobs>,
+    /// A repeated prompt whose log-probabilities come at the end.
+    echo: Option<Echo>,
     finish_reason: Option<&'static str>,
     /// Where the next token begins, in characters of the whole text.
     offset: usize,
     /// There is something to show.
     fresh: bool,
+}
+
+/// A prompt to be repeated.
+pub(super) struct Echo {
+    pub(super) text: String,
+    /// The spelling of the token that the others follow, if it is part of the text.
+    pub(super) first: Option<String>,
 }
 
 #[derive(Default)]
@@ -24,14 +33,39 @@ struct Logprobs {
 
 impl Written {
     /// Begins with `echo`, a repeated prompt.
-    pub(super) fn new(echo: &str, logprobs: bool) -> Self {
+    pub(super) fn new(echo: Option<Echo>, logprobs: bool) -> Self {
+        let text = echo.as_ref().map(|echo| echo.text.clone()).unwrap_or_default();
         Self {
-            text: echo.to_owned(),
+            offset: text.chars().count(),
+            fresh: !text.is_empty(),
+            text,
+            echo: echo.filter(|_| logprobs),
             logprobs: logprobs.then(Logprobs::default),
             finish_reason: None,
-            offset: echo.chars().count(),
-            fresh: !echo.is_empty(),
         }
+    }
+
+    /// The log-probabilities of a repeated prompt's tokens, to be shown before those of the text.
+    pub(super) fn prepend(&mut self, tokens: &[TokenLogprob]) {
+        let (Some(echo), Some(written)) = (self.echo.take(), &mut self.logprobs) else {
+            return;
+        };
+        let mut prompt = Logprobs::default();
+        let mut offset = 0;
+        if let Some(first) = echo.first {
+            offset = first.chars().count();
+            // Nothing comes before it that could have foretold it.
+            prompt.tokens.push(first.into());
+            prompt.chosen.push(Value::Null);
+            prompt.likely.push(Value::Null);
+            prompt.offsets.push(0.into());
+        }
+        for token in tokens {
+            prompt.push(token, offset);
+            offset += characters(&token.bytes);
+        }
+        prompt.append(std::mem::take(written));
+        *written = prompt;
     }
 
     /// More text, and the tokens behind it.
@@ -65,8 +99,9 @@ impl Written {
     }
 
     /// What is new, if anything is.
+    /// While log-probabilities of the prompt are to come, nothing is shown before them.
     pub(super) fn shown_if_new(&mut self, index: usize) -> Option<Value> {
-        self.fresh.then(|| self.shown(index))
+        (self.fresh && self.echo.is_none()).then(|| self.shown(index))
     }
 }
 
@@ -91,6 +126,13 @@ impl Logprobs {
         self.offsets.push(offset.into());
     }
 
+    fn append(&mut self, mut later: Self) {
+        self.tokens.append(&mut later.tokens);
+        self.chosen.append(&mut later.chosen);
+        self.likely.append(&mut later.likely);
+        self.offsets.append(&mut later.offsets);
+    }
+
     fn shown(self) -> Value {
         json!({
             "tokens": self.tokens,
@@ -107,10 +149,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn offsets_count_characters() {
-        let mut written = Written::new("né", true);
-        let token = |text: &str, bytes: &[u8]| TokenLogprob {
+    fn token(text: &str, bytes: &[u8]) -> TokenLogprob {
+        TokenLogprob {
             token: text.to_owned(),
             logprob: -1.0,
             bytes: bytes.to_vec(),
@@ -119,19 +159,47 @@ mod tests {
                 logprob: -0.5,
                 bytes: b"x".to_vec(),
             }],
-        };
+        }
+    }
+
+    #[test]
+    fn offsets_count_characters() {
+        let mut written = Written::new(None, true);
         // A character of two tokens.
         written.push("é", &[token("\\xc3", &[0xc3]), token("\\xa9", &[0xa9])]);
         written.push("a", &[token("a", b"a")]);
         written.finish("stop");
         let shown = written.shown(3);
-        assert_eq!(shown["text"], "nééa");
+        assert_eq!(shown["text"], "éa");
         assert_eq!(shown["index"], 3);
-        assert_eq!(shown["logprobs"]["text_offset"], json!([2, 3, 3]));
+        assert_eq!(shown["logprobs"]["text_offset"], json!([0, 1, 1]));
         assert_eq!(
             shown["logprobs"]["top_logprobs"][2],
             json!({"x": -0.5, "a": -1.0})
         );
         assert!(written.shown_if_new(3).is_none());
+    }
+
+    #[test]
+    fn a_prompt_comes_before_its_completion() {
+        for first in [Some("n".to_owned()), None] {
+            let echo = Echo {
+                text: "né".to_owned(),
+                first: first.clone(),
+            };
+            let mut written = Written::new(Some(echo), true);
+            written.push("a", &[token("a", b"a")]);
+            assert!(written.shown_if_new(0).is_none(), "the prompt's are not there");
+            let prompt = [token("n", b"n"), token("é", "é".as_bytes())];
+            written.prepend(&prompt[usize::from(first.is_some())..]);
+            written.finish("stop");
+            let shown = written.shown_if_new(0).unwrap();
+            assert_eq!(shown["text"], "néa");
+            let logprobs = &shown["logprobs"];
+            assert_eq!(logprobs["tokens"], json!(["n", "é", "a"]));
+            assert_eq!(logprobs["text_offset"], json!([0, 1, 2]));
+            let known = if first.is_some() { json!(null) } else { json!(-1.0) };
+            assert_eq!(logprobs["token_logprobs"], json!([known, -1.0, -1.0]));
+        }
     }
 }
