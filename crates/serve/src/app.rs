@@ -6,6 +6,7 @@ use std::time::Duration;
 use fathom_accounts::Accounts;
 
 use crate::access::{Admission, Ledger};
+use crate::admin::History;
 use crate::answer::Completed;
 use crate::catalog::Catalog;
 use crate::grammars::Grammars;
@@ -40,6 +41,8 @@ pub(crate) struct App {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) presence: Presence,
     pub(crate) metrics: Arc<Metrics>,
+    /// What the operator's page shows of the last minutes.
+    pub(crate) history: History,
     on_completed: Arc<dyn Fn(&Completed) + Send + Sync>,
 }
 
@@ -78,6 +81,7 @@ impl App {
             require_key,
             metrics_open,
             presence,
+            history: History::new(),
             on_completed,
         }
     }

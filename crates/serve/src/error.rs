@@ -90,6 +90,11 @@ impl ApiError {
         }
     }
 
+    /// The reply's status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The reply's body as JSON.
     pub(crate) fn body(&self) -> Value {
         // The hosted API has one code for whatever a client may have done.

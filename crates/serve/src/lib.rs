@@ -3,6 +3,7 @@
 //! * `POST /chat/completions`, also under `/v1` and `/beta`: streamed and not
 //! * `GET /models`, also under `/v1`
 //! * `GET /health`
+//! * `GET /`: the chat page, and `/admin`
 //!
 //! Requests are converted, and replies put together, by the vendor's `deepseek-recipe`, so fields, checks and their
 //! error texts are those of the hosted API; where this server departs from it, the wires' own docs say so.
@@ -18,6 +19,7 @@
 //! This crate knows nothing of tensors.
 
 mod access;
+mod admin;
 mod answer;
 mod app;
 mod catalog;
@@ -26,6 +28,7 @@ mod grammars;
 mod network;
 mod observe;
 mod options;
+mod page;
 mod presence;
 mod replay;
 mod routes;

@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::observe::{Panics, observe};
 use crate::wire::{chat, completions, models, operator, tokenize};
+use crate::{admin, page};
 
 /// All paths over `app`.
 pub(crate) fn router(app: &Arc<App>) -> Router {
@@ -36,6 +37,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/health", get(models::health))
         .route("/metrics", get(operator::metrics))
         .route("/user/balance", get(operator::balance))
+        .merge(page::routes())
+        .merge(admin::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(app.body_bytes_max))

@@ -11,6 +11,7 @@ use axum_server::Handle;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use crate::admin;
 use crate::app::App;
 use crate::network::{self, Certificate, Network, TlsError};
 use crate::options::Options;
@@ -62,6 +63,7 @@ impl Server {
                 source,
             })?;
         let app = Arc::new(App::new(options, &network));
+        admin::watch(&app);
         Ok(Self {
             listener,
             router: router(&app),

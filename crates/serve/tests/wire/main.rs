@@ -11,6 +11,7 @@ mod ledger;
 mod limits;
 mod load;
 mod metrics;
+mod page;
 mod replay;
 mod replies;
 mod structured;

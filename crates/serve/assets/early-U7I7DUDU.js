@@ -1,0 +1,1 @@
+try{let e=JSON.parse(localStorage.getItem("fathom.theme")??"null"),t=e==="dark"||e!=="light"&&matchMedia("(prefers-color-scheme: dark)").matches;document.documentElement.dataset.theme=t?"dark":"light"}catch{}
