@@ -132,7 +132,6 @@ impl Catalog {
         })
     }
 
-    #[expect(dead_code, reason = "the Messages wire comes next")]
     /// The model that stands for a tier; the only one if there is one.
     pub(crate) fn of_tier(&self, tier: Tier) -> Option<Named> {
         let model = self

@@ -95,6 +95,11 @@ impl ApiError {
         self.status
     }
 
+    /// What it says.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The reply's body as JSON.
     pub(crate) fn body(&self) -> Value {
         // The hosted API has one code for whatever a client may have done.

@@ -1,7 +1,9 @@
 //! The APIs over HTTP.
 //!
 //! * `POST /chat/completions`, also under `/v1` and `/beta`: streamed and not
-//! * `GET /models`, also under `/v1`
+//! * `POST /anthropic/v1/messages`, also at `/anthropic/messages` and `/v1/messages`, with `/count_tokens` under each
+//! * `POST /responses`, also under `/v1`
+//! * `GET /models`, also under `/v1` and `/anthropic/v1`
 //! * `GET /health`
 //! * `GET /`: the chat page, and `/admin`
 //!

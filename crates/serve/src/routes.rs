@@ -3,29 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_response_with_state};
 use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::observe::{Panics, observe};
-use crate::wire::{chat, completions, models, operator, tokenize};
+use crate::wire::{chat, completions, messages, models, operator, responses, tokenize};
 use crate::{admin, page};
 
 /// All paths over `app`.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     Router::new()
+        .merge(anthropic(app))
         .route("/chat/completions", post(chat::completions))
         .route("/v1/chat/completions", post(chat::completions))
         .route("/beta/chat/completions", post(chat::completions))
         .route("/completions", post(completions::completions))
         .route("/v1/completions", post(completions::completions))
         .route("/beta/completions", post(completions::completions))
+        .route("/responses", post(responses::responses))
+        .route("/v1/responses", post(responses::responses))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/v1/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
@@ -46,6 +50,29 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(cors(&app.cors_origins))
         .layer(from_fn_with_state(Arc::clone(app), observe))
         .with_state(Arc::clone(app))
+}
+
+/// The Messages API and what its clients look for beside it. `get` also answers HEAD.
+fn anthropic(app: &Arc<App>) -> Router<Arc<App>> {
+    let mut router = Router::new()
+        .route("/anthropic", get(base))
+        .route("/anthropic/v1", get(base))
+        .route("/anthropic/v1/models", get(messages::models))
+        .route("/anthropic/v1/models/{name}", get(messages::model));
+    for root in ["/anthropic/v1", "/anthropic", "/v1"] {
+        router = router
+            .route(&format!("{root}/messages"), post(messages::messages))
+            .route(
+                &format!("{root}/messages/count_tokens"),
+                post(messages::count_tokens),
+            );
+    }
+    router.layer(map_response_with_state(Arc::clone(app), messages::shape))
+}
+
+/// What is here, for clients that look whether anything is.
+async fn base() -> Json<Value> {
+    Json(json!({"server": "fathom"}))
 }
 
 /// Which pages of other origins may send requests: none unless the operator names them. Keys are sent as headers, never as

@@ -8,6 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -16,6 +17,17 @@ use crate::error::ApiError;
 pub(crate) struct Body(Bytes);
 
 impl Body {
+    /// The body that says `value`.
+    pub(crate) fn of(value: &Value) -> Self {
+        Self(value.to_string().into())
+    }
+
+    /// A body as it is.
+    #[cfg(test)]
+    pub(crate) fn from_static(body: &'static str) -> Self {
+        Self(Bytes::from_static(body.as_bytes()))
+    }
+
     /// Parses it. Can be done several times, for forms that know different fields.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         // The extractor's own parser, for its messages name the field and place.

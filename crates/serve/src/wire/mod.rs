@@ -6,14 +6,19 @@
 
 pub(crate) mod body;
 pub(crate) mod chat;
+mod choice;
 pub(crate) mod completions;
 pub(crate) mod conversation;
+pub(crate) mod messages;
 pub(crate) mod models;
 pub(crate) mod operator;
+mod relaxed;
 mod reply;
+pub(crate) mod responses;
 pub(crate) mod structure;
 pub(crate) mod tokenize;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use axum::response::Response;
@@ -37,6 +42,21 @@ use crate::replay::{Beginning, Scope};
 pub(crate) use reply::respond;
 use structure::Structure;
 
+/// A stream that cannot go on.
+pub(crate) struct Cut {
+    /// The reply's id.
+    pub(crate) id: String,
+    /// The model's name.
+    pub(crate) model: String,
+    /// When it began, in seconds since 1970.
+    pub(crate) created: u64,
+    /// Events sent so far.
+    pub(crate) chunks: usize,
+}
+
+/// What makes the chunks of a wire's replies.
+pub(crate) type Generator<W> = <<W as ProtocolRequest>::Response as ProtocolResponse>::ChunkGenerator;
+
 /// A protocol that generates, beyond what the vendor's crate says of it.
 pub(crate) trait Wire:
     ProtocolRequest<
@@ -53,6 +73,11 @@ pub(crate) trait Wire:
 
     /// Completes a whole reply, or the last chunk of a stream, with what the vendor's form has no place for.
     fn complete(reply: &mut Value, note: &Note);
+
+    /// The name, if any, and the data of the event that ends a stream early.
+    fn failed(_: Cut, error: &ApiError) -> (Option<&'static str>, Value) {
+        (None, error.body())
+    }
 }
 
 /// What a request asks for, its fields checked.
@@ -194,4 +219,9 @@ pub(crate) fn user_of(user_id: Option<&str>, user: Option<&str>) -> Result<Strin
         )));
     }
     Ok(user.to_owned())
+}
+
+/// A random number, from the standard library's only source.
+pub(crate) fn random() -> u64 {
+    RandomState::new().hash_one(0)
 }

@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::access::Caller;
 use crate::app::App;
 use crate::catalog::ServedModel;
 use crate::error::ApiError;
+use crate::wire::messages;
 
-/// The models on offer, under their own names.
-pub(crate) async fn models(State(app): State<Arc<App>>, _: Caller) -> Json<Value> {
+/// The models on offer, under their own names; in Anthropic's shape for its clients.
+pub(crate) async fn models(State(app): State<Arc<App>>, headers: HeaderMap, _: Caller) -> Json<Value> {
+    if !app.strict && headers.contains_key("anthropic-version") {
+        return Json(messages::listed(&app));
+    }
     let models = app.catalog.models().iter();
     let models: Vec<_> = models.map(|model| shown(model, app.strict)).collect();
     Json(json!({"object": "list", "data": models}))

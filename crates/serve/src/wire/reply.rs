@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Request, Wire};
+use super::{Cut, Generator, Request, Wire};
 use crate::answer::{self, Gone, Note, Output};
 use crate::app::App;
 use crate::error::ApiError;
@@ -27,9 +27,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Events under way to the connection.
 const EVENTS_AHEAD: usize = 16;
 
-type Generator<W> =
-    <<W as deepseek_recipe::request::ProtocolRequest>::Response as ProtocolResponse>::ChunkGenerator;
-
 /// Answers a request. Errors found before the first token have a status of their own; later ones end the stream.
 pub(crate) async fn respond<W: Wire>(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
     let (job, converted) = request.into_job(W::NAME);
@@ -38,7 +35,17 @@ pub(crate) async fn respond<W: Wire>(app: Arc<App>, request: Request) -> Result<
     let generator = W::chunk_generator(&converted, id.clone(), model.clone());
     if converted.stream {
         let (response, events) = event_stream();
-        answer::start(app, job, Streamed::<W> { generator, events }).await?;
+        let streamed = Streamed::<W> {
+            generator,
+            events,
+            cut: Cut {
+                id,
+                model,
+                created: created(),
+                chunks: 0,
+            },
+        };
+        answer::start(app, job, streamed).await?;
         return Ok(response);
     }
     let (sender, reply) = oneshot::channel();
@@ -108,6 +115,8 @@ fn settled(reply: Result<Result<Value, ApiError>, oneshot::error::RecvError>) ->
 struct Streamed<W: Wire> {
     generator: Generator<W>,
     events: Events,
+    /// What to say if the answer fails.
+    cut: Cut,
 }
 
 impl<W: Wire> Streamed<W> {
@@ -130,6 +139,7 @@ impl<W: Wire> Streamed<W> {
             };
             // Chunks are plain data; if one cannot be written, ending the stream without its last event says so.
             self.send(event.map_err(|_| Gone)?).await?;
+            self.cut.chunks += 1;
         }
         Ok(())
     }
@@ -151,8 +161,10 @@ impl<W: Wire> Output for Streamed<W> {
                 }
             }
             Err(error) => {
-                if let Ok(event) = Event::default().json_data(error.body()) {
-                    self.send(event).await.ok();
+                let (name, data) = W::failed(self.cut, &error);
+                let event = name.map_or_else(Event::default, |name| Event::default().event(name));
+                if let Ok(event) = event.json_data(data) {
+                    self.events.send(Ok(event)).await.ok();
                 }
             }
         }

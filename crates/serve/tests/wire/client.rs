@@ -87,6 +87,15 @@ impl Running {
         stream
     }
 
+    /// Sends a body that may be no text, and waits for the whole reply.
+    pub(crate) fn post_bytes(&self, path: &str, body: &[u8]) -> Reply {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        Reply::read(self.send_bytes(&[head.as_bytes(), body].concat()))
+    }
+
     /// Sends bytes and keeps the connection.
     pub(crate) fn send_bytes(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
