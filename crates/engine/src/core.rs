@@ -6,7 +6,7 @@ use fathom_cache::{Cache, Path, Policy, Prefix, Report};
 use fathom_model::{Model, State};
 use fathom_prompt::{Renderer, Tokenizer};
 
-use crate::grammar::Vocabulary;
+use crate::grammar::{GrammarError, Vocabulary};
 use crate::memory::NotEnoughMemory;
 
 /// Model, tokenizer, cache and limits.
@@ -16,7 +16,7 @@ pub(crate) struct Core {
     pub(crate) identity: [u8; 32],
     pub(crate) renderer: Renderer,
     /// The tokenizer for grammars; made when the first comes.
-    pub(crate) vocabulary: OnceLock<Result<Vocabulary, String>>,
+    pub(crate) vocabulary: OnceLock<Result<Vocabulary, GrammarError>>,
     pub(crate) cache: Cache,
     pub(crate) policy: Policy,
     /// Most tokens of a forward pass.

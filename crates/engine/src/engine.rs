@@ -248,10 +248,7 @@ impl Engine {
             .core
             .vocabulary
             .get_or_init(|| Vocabulary::new(self.tokenizer()));
-        let vocabulary = vocabulary
-            .as_ref()
-            .map_err(|error| GrammarError::Vocabulary(error.clone()))?;
-        Grammar::compile(vocabulary, self.tokenizer(), constraint, opening)
+        vocabulary.as_ref().map_err(Clone::clone)?.compile(constraint, opening)
     }
 
     /// Which arithmetic the model uses.

@@ -8,7 +8,7 @@ use super::error::{DeadEnd, plain};
 
 /// Which tokens may come next.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Allowed<'g> {
+pub enum Allowed<'g> {
     /// All but these.
     AllBut(&'g [u32]),
     /// These.
@@ -17,10 +17,10 @@ pub(crate) enum Allowed<'g> {
 
 impl Allowed<'_> {
     /// No constraint.
-    pub(crate) const ALL: Self = Self::AllBut(&[]);
+    pub const ALL: Self = Self::AllBut(&[]);
 
     /// Whether `token` may come.
-    pub(crate) fn has(self, token: u32) -> bool {
+    pub fn has(self, token: u32) -> bool {
         match self {
             Self::AllBut(tokens) => !tokens.contains(&token),
             // A model may have more rows than its tokenizer has tokens.
@@ -42,7 +42,7 @@ pub(super) enum Phase {
 }
 
 /// A grammar and how far an answer has come in it.
-pub(crate) struct Guide {
+pub struct Guide {
     tokenizer: Tokenizer,
     matcher: Matcher,
     phase: Phase,
@@ -105,7 +105,7 @@ impl Guide {
     }
 
     /// Which tokens may come next.
-    pub(crate) fn allowed(&mut self) -> Result<Allowed<'_>, DeadEnd> {
+    pub fn allowed(&mut self) -> Result<Allowed<'_>, DeadEnd> {
         if self.phase != Phase::Constrained {
             return Ok(Allowed::AllBut(&self.forbidden));
         }
@@ -120,7 +120,7 @@ impl Guide {
     }
 
     /// Goes on by a token that was allowed.
-    pub(crate) fn accept(&mut self, token: u32) -> Result<(), DeadEnd> {
+    pub fn accept(&mut self, token: u32) -> Result<(), DeadEnd> {
         let before = self.tokens;
         self.tokens += 1;
         match self.phase {

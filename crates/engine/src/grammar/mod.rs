@@ -33,8 +33,8 @@ use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use serde_json::Value;
 
 pub use error::{DeadEnd, GrammarError};
-pub(crate) use guide::{Allowed, Guide};
-pub(crate) use vocabulary::Vocabulary;
+pub use guide::{Allowed, Guide};
+pub use vocabulary::Vocabulary;
 
 use guide::Phase;
 use schema::{Budget, Rigour, prepared};
@@ -117,13 +117,13 @@ impl fmt::Debug for Grammar {
 
 impl Grammar {
     /// Compiles `constraint` for answers that begin with what `opening` says.
-    pub(crate) fn compile(
+    fn compile(
         vocabulary: &Vocabulary,
-        tokenizer: &Tokenizer,
         constraint: &Constraint,
         opening: Opening,
     ) -> Result<Self, GrammarError> {
         check_size(constraint)?;
+        let tokenizer = vocabulary.tokenizer();
         let marker = tokenizer.dsml_id();
         let refuse = |opening| GrammarError::Opening {
             opening,
@@ -183,8 +183,8 @@ impl Grammar {
         })
     }
 
-    /// What leads one answer along it.
-    pub(crate) fn guide(&self) -> Guide {
+    /// What leads one answer along it. Sessions do this by themselves.
+    pub fn guide(&self) -> Guide {
         self.template.fork()
     }
 }

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use fathom_prompt::Tokenizer;
+use fathom_prompt::{Opening, Tokenizer};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use llguidance::{ParserFactory, TokenParser, api::TopLevelGrammar};
+
+use super::{Constraint, Grammar, GrammarError};
 
 /// Longest token that a grammar can use, in bytes; the trie holds no more. V4's longest has 128.
 const TOKEN_BYTES_MAX: usize = 1000;
 
 /// What every compilation for one tokenizer shares. Building it takes as long as a few thousand tokens' masks: it is done
 /// when the first grammar comes.
-pub(crate) struct Vocabulary {
+pub struct Vocabulary {
     factory: ParserFactory,
+    tokenizer: Tokenizer,
 }
 
 struct Environment {
@@ -36,7 +39,8 @@ impl TokenizerEnv for Environment {
 }
 
 impl Vocabulary {
-    pub(crate) fn new(tokenizer: &Tokenizer) -> Result<Self, String> {
+    /// Prepares `tokenizer`.
+    pub fn new(tokenizer: &Tokenizer) -> Result<Self, GrammarError> {
         let words: Vec<Vec<u8>> = (0..tokenizer.vocab_size() as u32)
             .map(|id| word(tokenizer, id))
             .collect();
@@ -47,10 +51,23 @@ impl Vocabulary {
         });
         let slices = SlicedBiasComputer::general_slices();
         let mut factory = ParserFactory::new(&environment, InferenceCapabilities::default(), &slices)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| GrammarError::Vocabulary(error.to_string()))?;
         factory.quiet();
         super::limits::apply(factory.limits_mut());
-        Ok(Self { factory })
+        Ok(Self {
+            factory,
+            tokenizer: tokenizer.clone(),
+        })
+    }
+
+    /// Makes a grammar of a constraint, for answers to prompts that end with `opening`; see
+    /// [`Engine::compile`](crate::Engine::compile).
+    pub fn compile(&self, constraint: &Constraint, opening: Opening) -> Result<Grammar, GrammarError> {
+        Grammar::compile(self, constraint, opening)
+    }
+
+    pub(super) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     pub(super) fn parser(&self, grammar: TopLevelGrammar) -> Result<TokenParser, String> {

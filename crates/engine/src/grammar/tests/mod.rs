@@ -41,7 +41,7 @@ static ENDS: LazyLock<Vec<u32>> = LazyLock::new(|| {
 const VOCAB_SIZE: usize = 2900;
 
 fn compile(constraint: &Constraint, opening: Opening) -> Result<Grammar, GrammarError> {
-    Grammar::compile(&VOCABULARY, &TOKENIZER, constraint, opening)
+    VOCABULARY.compile(constraint, opening)
 }
 
 /// What a model that knows nothing writes.
