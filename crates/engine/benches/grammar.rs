@@ -4,6 +4,8 @@
 //! tokenizer. Answers are written at random, which keeps a grammar in states that a model would not stay in: real masks cost
 //! less.
 
+#![allow(clippy::print_stdout, reason = "a benchmark's report")]
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -248,7 +248,10 @@ impl Engine {
             .core
             .vocabulary
             .get_or_init(|| Vocabulary::new(self.tokenizer()));
-        vocabulary.as_ref().map_err(Clone::clone)?.compile(constraint, opening)
+        vocabulary
+            .as_ref()
+            .map_err(Clone::clone)?
+            .compile(constraint, opening)
     }
 
     /// Which arithmetic the model uses.

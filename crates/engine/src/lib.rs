@@ -51,5 +51,5 @@ mod timeline;
 pub use engine::{CacheSettings, Engine, EngineOptions, LoadError, SNAPSHOT_INTERVAL};
 pub use miss::explain as explain_miss;
 pub use run::Run;
-pub use scheduler::{Busy, SchedulerStats, Scheduling, StepRules};
+pub use scheduler::{BATCH_SIZES, Busy, SchedulerStats, Scheduling, StepRules};
 pub use session::{RestoreError, SaveError, Session, SessionError};

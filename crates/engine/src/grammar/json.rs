@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::error::{GrammarError, plain};
 use super::format::regexes;
 use super::limits;
-use super::schema::{children, excerpt, for_each};
+use super::schema::{Budget, Rigour, children, excerpt, for_each, prepared};
 
 /// Space between the tokens of JSON: a blank, or a line break and some indentation. Not more, for a model that has lost its
 /// way would go on writing blanks for ever.
@@ -15,15 +15,18 @@ const SPACE: &str = r"[ \t]|\r?\n[ \t]{0,64}";
 /// Schemas tried to find out which one is refused.
 const TRIES_MAX: usize = 200;
 
-/// `schema` with instructions on how to lay JSON out.
-pub(super) fn with_layout(schema: &Value) -> Value {
+/// `schema` with instructions on how to lay JSON out, and to leave out what cannot be enforced if that is wanted.
+pub(super) fn with_layout(schema: &Value, rigour: Rigour) -> Value {
     let mut schema = match schema {
         Value::Bool(true) => json!({}),
         schema => schema.clone(),
     };
     for_each(&mut schema, &spell_format_out);
     if let Some(keywords) = schema.as_object_mut() {
-        keywords.insert("x-guidance".to_owned(), json!({"whitespace_pattern": SPACE}));
+        keywords.insert(
+            "x-guidance".to_owned(),
+            json!({"whitespace_pattern": SPACE, "lenient": rigour == Rigour::Lenient}),
+        );
     }
     schema
 }
@@ -41,6 +44,26 @@ fn spell_format_out(keywords: &mut Map<String, Value>) {
     // If this is no list, the grammar engine will say so.
     if let Value::Array(all) = keywords.entry("allOf").or_insert_with(|| json!([])) {
         all.extend(patterns);
+    }
+}
+
+/// As much of `schema` as can be enforced; in the end, its type.
+pub(super) fn as_far_as_possible(schema: &Value) -> Value {
+    let prepared = prepared(schema, "schema", Rigour::Lenient, &mut Budget::default());
+    let whole = prepared.map(|schema| with_layout(&schema, Rigour::Lenient));
+    if let Ok(schema) = whole
+        && compile(&schema).is_ok()
+    {
+        return schema;
+    }
+    let rest = match schema.get("type") {
+        Some(kind) => json!({"type": kind}),
+        None => json!({}),
+    };
+    let rest = with_layout(&rest, Rigour::Lenient);
+    match compile(&rest) {
+        Ok(()) => rest,
+        Err(_) => with_layout(&json!({}), Rigour::Lenient),
     }
 }
 

@@ -27,7 +27,7 @@ mod vocabulary;
 use std::fmt;
 use std::sync::Arc;
 
-use fathom_prompt::{Opening, Tokenizer};
+use fathom_prompt::Opening;
 use llguidance::Matcher;
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use serde_json::Value;
@@ -47,6 +47,11 @@ pub enum Constraint {
     Json {
         /// The JSON schema. What it says and cannot be enforced is an error.
         schema: Option<Value>,
+    },
+    /// JSON of as much of a schema as can be enforced.
+    LooseJson {
+        /// The JSON schema.
+        schema: Value,
     },
     /// A text that this regular expression matches from its first to its last character. The syntax is Rust's; digits and
     /// word characters are ASCII.
@@ -95,7 +100,7 @@ pub enum ToolBody {
 impl Constraint {
     fn name(&self) -> &'static str {
         match self {
-            Self::Json { .. } => "JSON",
+            Self::Json { .. } | Self::LooseJson { .. } => "JSON",
             Self::Regex(_) => "a regular expression",
             Self::Lark(_) => "a grammar",
             Self::Tools { .. } => "tool calls",
@@ -148,6 +153,7 @@ impl Grammar {
             }
             _ if opening == Opening::ToolCalls => return Err(refuse("a tool-call block")),
             Constraint::Json { schema } => (json_source(schema.as_ref())?, first),
+            Constraint::LooseJson { schema } => (schema_source(json::as_far_as_possible(schema)), first),
             Constraint::Regex(regex) => (lark_source(format!("start: {}", lark::regex(regex))), first),
             Constraint::Lark(grammar) => {
                 tools::check_lark(grammar, "grammar")?;
@@ -217,15 +223,19 @@ fn json_source(schema: Option<&Value>) -> Result<Source, GrammarError> {
         Rigour::Strict,
         &mut Budget::default(),
     )?;
-    Ok(Source {
+    Ok(schema_source(json::with_layout(&schema, Rigour::Strict)))
+}
+
+fn schema_source(schema: Value) -> Source {
+    Source {
         lark: String::new(),
-        grammars: vec![GrammarWithLexer::from_json_schema(json::with_layout(&schema))],
-    })
+        grammars: vec![GrammarWithLexer::from_json_schema(schema)],
+    }
 }
 
 fn place_of(constraint: &Constraint) -> &'static str {
     match constraint {
-        Constraint::Json { .. } => "schema",
+        Constraint::Json { .. } | Constraint::LooseJson { .. } => "schema",
         Constraint::Regex(_) => "regular expression",
         Constraint::Lark(_) => "grammar",
         Constraint::Tools { .. } => "tools",
@@ -236,6 +246,7 @@ fn check_size(constraint: &Constraint) -> Result<(), GrammarError> {
     let json = |schema: &Option<Value>| schema.as_ref().map_or(0, |schema| schema.to_string().len());
     let found = match constraint {
         Constraint::Json { schema } => json(schema),
+        Constraint::LooseJson { schema } => schema.to_string().len(),
         Constraint::Regex(text) | Constraint::Lark(text) => text.len(),
         Constraint::Tools { tools, .. } => tools
             .iter()

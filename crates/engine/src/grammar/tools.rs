@@ -64,6 +64,7 @@ pub(super) fn source(
         grammars: vec![],
         marker: format!("<[{marker}]>"),
         budget: Budget::default(),
+        rigour: Rigour::Strict,
         count: 0,
     };
     let calls = tools
@@ -80,6 +81,8 @@ struct Writer {
     /// The DSML token, as Lark names it.
     marker: String,
     budget: Budget,
+    /// Of the tool being written.
+    rigour: Rigour,
     /// Names given.
     count: usize,
 }
@@ -125,7 +128,7 @@ impl Writer {
             ToolBody::Arguments {
                 schema: Some(schema),
                 strict: true,
-            } => self.arguments(schema, &place, Rigour::Strict)?,
+            } => self.arguments(schema, &place)?,
             ToolBody::Arguments {
                 schema: Some(schema),
                 strict: false,
@@ -142,15 +145,15 @@ impl Writer {
     fn lenient_arguments(&mut self, schema: &Value, place: &str) -> String {
         let rules = self.rules.len();
         let grammars = self.grammars.len();
-        let arguments = self
-            .arguments(schema, place, Rigour::Lenient)
-            .and_then(|arguments| {
-                self.grammars[grammars..]
-                    .iter()
-                    .filter_map(|grammar| grammar.json_schema.as_ref())
-                    .try_for_each(|schema| json::check(schema, place))?;
-                Ok(arguments)
-            });
+        self.rigour = Rigour::Lenient;
+        let arguments = self.arguments(schema, place).and_then(|arguments| {
+            self.grammars[grammars..]
+                .iter()
+                .filter_map(|grammar| grammar.json_schema.as_ref())
+                .try_for_each(|schema| json::check(schema, place))?;
+            Ok(arguments)
+        });
+        self.rigour = Rigour::Strict;
         arguments.unwrap_or_else(|_| {
             self.rules.truncate(rules);
             self.grammars.truncate(grammars);
@@ -163,7 +166,8 @@ impl Writer {
         format!("({extra})* {}", EMPTY_LINE.replace("{}", &literal("\n")))
     }
 
-    fn arguments(&mut self, schema: &Value, place: &str, rigour: Rigour) -> Result<String, GrammarError> {
+    fn arguments(&mut self, schema: &Value, place: &str) -> Result<String, GrammarError> {
+        let rigour = self.rigour;
         let root = prepared(schema, place, rigour, &mut self.budget)?;
         let (at, object) = resolved("", &root, &root)
             .ok_or_else(|| GrammarError::refused(place, "the reference leads nowhere, or in a circle"))?;
@@ -325,7 +329,7 @@ impl Writer {
 
     /// The name of the grammar for `schema`.
     fn json(&mut self, schema: &Value) -> String {
-        let schema = json::with_layout(schema);
+        let schema = json::with_layout(schema, self.rigour);
         let known = self
             .grammars
             .iter()

@@ -221,3 +221,51 @@ fn parameters_out_of_range_are_refused_by_name() {
         assert_eq!(params.validate().unwrap_err().to_string(), text);
     }
 }
+
+#[test]
+fn what_is_not_allowed_might_as_well_not_exist() {
+    use llguidance::toktrie::SimpleVob;
+    let logits: Vec<f32> = (0..40_u32).map(|n| ((n * 17) % 13) as f32 * 0.4).collect();
+    let kept: Vec<u32> = (0..40).filter(|n| n % 3 != 1).collect();
+    let fewer: Vec<f32> = kept.iter().map(|&n| logits[n as usize]).collect();
+    let mut mask = SimpleVob::alloc(40);
+    kept.iter().for_each(|&token| mask.allow_token(token));
+    let others: Vec<u32> = (0..40).filter(|n| n % 3 == 1).collect();
+    for (temperature, top_p, top_k, min_p) in [
+        (0.0, 1.0, 0, 0.0),
+        (1.0, 1.0, 0, 0.0),
+        (0.7, 0.8, 0, 0.0),
+        (1.3, 1.0, 5, 0.0),
+        (2.0, 1.0, 0, 0.2),
+    ] {
+        let params = Params {
+            temperature,
+            top_p,
+            top_k,
+            min_p,
+            seed: 5,
+        };
+        let mut sampler = sampler(params);
+        for position in 0..300 {
+            let alone = kept[sampler.sample(&fewer, position).unwrap() as usize];
+            for allowed in [Allowed::Only(&mask), Allowed::AllBut(&others)] {
+                let found = sampler.sample_from(&logits, position, allowed).unwrap();
+                assert_eq!(found, alone, "{params:?} at {position}");
+            }
+            let all = sampler.sample_from(&logits, position, Allowed::ALL).unwrap();
+            assert_eq!(all, sampler.sample(&logits, position).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_logit_that_is_no_number_is_an_error_even_where_it_is_not_allowed() {
+    let mut sampler = sampler(Params::default());
+    let found = sampler.sample_from(&[0.0, f32::NAN], 0, Allowed::AllBut(&[1]));
+    assert!(
+        matches!(found, Err(SamplingError::NotFinite { token: 1, .. })),
+        "{found:?}"
+    );
+    let found = sampler.sample_from(&[0.0, 1.0], 0, Allowed::AllBut(&[0, 1]));
+    assert_eq!(found, Err(SamplingError::NoCandidate));
+}

@@ -85,6 +85,9 @@ pub struct StepRules {
     pub preempt: Option<usize>,
 }
 
+/// Upper bounds of [`SchedulerStats::batches`]; the last has none.
+pub const BATCH_SIZES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, usize::MAX];
+
 /// What has happened since the engine was loaded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SchedulerStats {
@@ -100,6 +103,15 @@ pub struct SchedulerStats {
     pub prefill_tokens: u64,
     /// Decode steps computed.
     pub decode_tokens: u64,
+    /// Forward passes by how many decode steps they held: at most as many as [`BATCH_SIZES`] has at the same place, and more
+    /// than at the one before. Those that held none are not counted.
+    pub batches: [u64; BATCH_SIZES.len()],
+    /// Time spent on forward passes and what follows from them.
+    pub computing: Duration,
+    /// Tokens drawn under a grammar.
+    pub grammar_tokens: u64,
+    /// Time spent on finding out what grammars allow; part of `computing`.
+    pub grammar_time: Duration,
     /// Sequences put back into the queue.
     pub preemptions: u64,
     /// Longest step that held decode steps.
@@ -513,7 +525,10 @@ impl Scheduler {
         }
         let elapsed = started.elapsed();
         self.pace.note(decodes, prefill, elapsed);
+        self.stats.computing += elapsed;
         if decodes > 0 {
+            let class = BATCH_SIZES.partition_point(|&most| most < decodes);
+            self.stats.batches[class] += 1;
             self.stats.decode_step_longest = self.stats.decode_step_longest.max(elapsed);
         }
     }
@@ -550,7 +565,13 @@ impl Scheduler {
             return;
         };
         let eos = self.core.tokenizer().eos_id();
-        match self.running[index].choose(eos) {
+        let sequence = &mut self.running[index];
+        let chosen = sequence.choose(eos);
+        if let Some(time) = sequence.mask_time.take() {
+            self.stats.grammar_tokens += 1;
+            self.stats.grammar_time += time;
+        }
+        match chosen {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(end)) => self.leave(index).finish(Ok(end)),
             Err(error) => self.leave(index).finish(Err(error)),

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fathom_cache::{Path, Report};
 use fathom_model::State;
@@ -36,6 +36,8 @@ pub(super) struct Sequence {
     pub(super) sink: Box<dyn Sink>,
     /// Of the prompt's tokens, if asked for.
     scores: Option<Scores>,
+    /// How long it took to find out what the grammar allows, of the last token.
+    pub(super) mask_time: Option<Duration>,
     /// What the cache held when the job came.
     pub(super) report: Option<Report>,
     prompt_len: usize,
@@ -96,6 +98,7 @@ impl Sequence {
             cold: false,
             sink,
             scores,
+            mask_time: None,
             report: None,
             cached: 0,
             logits,
@@ -215,7 +218,10 @@ impl Sequence {
         let token = match guide {
             None => sampler.sample(&self.logits, position)?,
             Some(guide) => {
-                let token = sampler.sample_from(&self.logits, position, guide.allowed()?)?;
+                let started = Instant::now();
+                let allowed = guide.allowed()?;
+                self.mask_time = Some(started.elapsed());
+                let token = sampler.sample_from(&self.logits, position, allowed)?;
                 guide.accept(token)?;
                 token
             }

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use fathom_prompt::{Answer, OutputParser, ToolDefinition};
+use fathom_prompt::{Answer, OutputParser, Tokenizer, ToolDefinition};
 use fathom_synthetic::Random;
 use serde_json::Value;
 

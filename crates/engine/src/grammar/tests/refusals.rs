@@ -132,3 +132,136 @@ fn what_nothing_can_satisfy_is_refused() {
     );
     assert!(refused(json!(false)).starts_with("schema: "));
 }
+
+#[test]
+fn loosely_as_much_of_a_schema_is_enforced_as_can_be() {
+    let schema = json!({
+        "type": "object", "required": ["a", "b"], "additionalProperties": false, "not": {"required": ["c"]},
+        "properties": {
+            "a": {"type": "array", "items": {"type": "integer"}, "uniqueItems": true, "maxItems": 3},
+            "b": {"oneOf": [{"type": "string", "format": "color"}, {"type": "string", "maxLength": 3}]},
+        },
+    });
+    let enforced = json!({
+        "type": "object", "required": ["a", "b"], "additionalProperties": false,
+        "properties": {"a": {"type": "array", "items": {"type": "integer"}, "maxItems": 3}, "b": {"type": "string"}},
+    });
+    for (schema, enforced) in [
+        (schema, enforced),
+        (
+            json!({"type": "integer", "minimum": 5, "maximum": 1}),
+            json!({"type": "integer"}),
+        ),
+        (json!(7), json!(true)),
+        (json!({"type": "thing"}), json!(true)),
+        (json!({"$ref": "elsewhere"}), json!(true)),
+    ] {
+        let grammar = compile(&Constraint::LooseJson { schema }, Opening::Content).unwrap();
+        for seed in 1..6 {
+            let (tokens, done) = Writer::new(seed).write(&grammar, 100);
+            if done {
+                is_valid(&enforced, &text(&tokens)).unwrap();
+            }
+        }
+    }
+}
+
+/// Any JSON, with the keywords of schemas in it.
+fn anything(random: &mut Random, depth: usize) -> Value {
+    const KEYWORDS: [&str; 24] = [
+        "type",
+        "properties",
+        "items",
+        "required",
+        "enum",
+        "const",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "$ref",
+        "$defs",
+        "pattern",
+        "format",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "multipleOf",
+        "minLength",
+        "maxItems",
+        "additionalProperties",
+        "patternProperties",
+        "prefixItems",
+        "x-guidance",
+        "x-root",
+    ];
+    const STRINGS: [&str; 12] = [
+        "object",
+        "string",
+        "integer",
+        "array",
+        "#",
+        "#/$defs/a",
+        "#/x-root",
+        "^a",
+        "(",
+        "ipv4",
+        "",
+        "\u{0}\u{7f}\"\\",
+    ];
+    match random.below(if depth == 0 { 4 } else { 7 }) {
+        0 => json!(random.chance(50)),
+        1 => json!([0.5, -1.0, 3.0, 1e300, 0.0][random.below(5)]),
+        2 => json!(STRINGS[random.below(STRINGS.len())]),
+        3 => Value::Null,
+        4 => (0..random.below(4))
+            .map(|_| anything(random, depth - 1))
+            .collect(),
+        _ => {
+            let entry = |random: &mut Random| {
+                let keyword = KEYWORDS[random.below(KEYWORDS.len())].to_owned();
+                let value = match keyword.as_str() {
+                    "type" => json!(STRINGS[random.below(4)]),
+                    _ => anything(random, depth - 1),
+                };
+                (keyword, value)
+            };
+            (0..random.below(5)).map(|_| entry(random)).collect()
+        }
+    }
+}
+
+#[test]
+fn whatever_it_is_given_it_compiles_or_says_why_not() {
+    let (mut compiled, mut refused) = (0, 0);
+    for seed in 0..600 {
+        let schema = anything(&mut Random::new(seed), 5);
+        let arguments = |strict| Constraint::Tools {
+            tools: vec![ToolRule {
+                name: "f".to_owned(),
+                body: ToolBody::Arguments {
+                    schema: Some(schema.clone()),
+                    strict,
+                },
+            }],
+            required: true,
+            parallel: true,
+        };
+        let json = Constraint::Json {
+            schema: Some(schema.clone()),
+        };
+        for (constraint, opening) in [(json, Opening::Content), (arguments(true), Opening::ToolCalls)] {
+            match compile(&constraint, opening) {
+                Ok(_) => compiled += 1,
+                Err(error) => {
+                    refused += 1;
+                    assert!(!error.to_string().contains("panic"), "{schema}: {error}");
+                }
+            }
+        }
+        let lenient = compile(&arguments(false), Opening::ToolCalls);
+        assert!(lenient.is_ok(), "{schema}: {}", lenient.unwrap_err());
+        let loose = Constraint::LooseJson { schema };
+        assert!(compile(&loose, Opening::Content).is_ok(), "{loose:?}");
+    }
+    assert!(compiled > 100 && refused > 100, "{compiled} {refused}");
+}
