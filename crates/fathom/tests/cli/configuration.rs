@@ -142,6 +142,7 @@ fn a_check_prints_the_plan() {
         "  also called  deepseek-v4-flash, deepseek-flash, deepseek-chat, deepseek-reasoner\n",
         "  states       8.0 MiB of memory; up to 64 answers at once, 256 may wait\n",
         "  runs with    reference numerics, 1 thread, tier pro\n",
+        "  price        USD per million tokens: hit ",
         "\nEverything is in order.\n",
     ] {
         assert!(out.contains(line), "{line} is not in:\n{out}");
@@ -180,6 +181,10 @@ fn a_check_says_everything_that_is_wrong() {
     ] {
         assert!(out.contains(problem), "{problem} is not in:\n{out}");
     }
+    let file = "[[models]]\nbuiltin = true\nprice = 'gold'\n";
+    let (status, out, _) = serve(file, &["--check", "--port", "0"], &[]);
+    let problem = "  price = \"gold\": the prices have no such tier, they have flash, pro\n";
+    assert!(status == 1 && out.contains(problem), "{out}");
     // A program is told in its own language.
     let (status, out, err) = serve("prot = 1", &["--check", "--json"], &[]);
     assert_eq!((status, err.as_str()), (1, ""));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use fathom_accounts::{Accounts, Currency, Limits, Options, Prices};
+use fathom_accounts::{Accounts, Currency, Limits, Options, Prices, Timestamp, Tokens};
 
 use super::log;
 use crate::accounts_file::AccountsFile;
@@ -84,16 +84,57 @@ impl LedgerOptions {
         }
     }
 
-    /// Looks at the accounts without making any, and at the prices. What is wrong is said.
-    pub(crate) fn look(&self) -> (Keys, Vec<String>) {
+    /// What tokens of a tier cost now: per million, and which entry says so. `None` if nothing does.
+    pub(crate) fn price(&self, tier: &str) -> Option<String> {
+        let price = self.prices().ok()?.price(tier, Timestamp::now(), self.currency)?;
+        let million = |tokens: Tokens| price.cost(&tokens);
+        let (hit, miss, output) = (
+            million(Tokens {
+                hit: 1_000_000,
+                ..Tokens::default()
+            }),
+            million(Tokens {
+                miss: 1_000_000,
+                ..Tokens::default()
+            }),
+            million(Tokens {
+                output: 1_000_000,
+                ..Tokens::default()
+            }),
+        );
+        Some(format!(
+            "{} per million tokens: hit {hit}, miss {miss}, output {output} ({})",
+            self.currency, price.id
+        ))
+    }
+
+    /// Looks at the accounts without making any, and at the prices, which have to have one for each of `tiers`. What is wrong is
+    /// said.
+    pub(crate) fn look<'a>(&self, tiers: impl IntoIterator<Item = &'a str>) -> (Keys, Vec<String>) {
         let mut problems = Vec::new();
-        if let Err(error) = self.prices() {
-            problems.push(format!("--prices: {}", message(&error)));
+        match self.prices() {
+            Err(error) => problems.push(format!("--prices: {}", message(&error))),
+            Ok(prices) => {
+                for tier in tiers {
+                    if !prices.tiers().any(|known| known == tier) {
+                        let known: Vec<_> = prices.tiers().collect();
+                        problems.push(format!(
+                            "price = \"{tier}\": the prices have no such tier, they have {}",
+                            known.join(", ")
+                        ));
+                    }
+                }
+            }
         }
+        let (keys, problem) = self.keys();
+        problems.extend(problem);
+        (keys, problems)
+    }
+
+    fn keys(&self) -> (Keys, Option<String>) {
         let none = Keys { usable: 0 };
-        let path = self.path().filter(|path| path.exists());
-        let Some(path) = path else {
-            return (none, problems);
+        let Some(path) = self.path().filter(|path| path.exists()) else {
+            return (none, None);
         };
         let options = Options {
             create: false,
@@ -105,12 +146,9 @@ impl LedgerOptions {
         match keys {
             Ok(keys) => {
                 let usable = keys.iter().filter(|key| key.revoked.is_none()).count();
-                (Keys { usable }, problems)
+                (Keys { usable }, None)
             }
-            Err(error) => {
-                problems.push(message(&error));
-                (none, problems)
-            }
+            Err(error) => (none, Some(message(&error))),
         }
     }
 

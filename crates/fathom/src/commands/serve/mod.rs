@@ -104,7 +104,11 @@ pub(crate) fn run(typed: &Args) -> anyhow::Result<ExitCode> {
     }
     let (models, more) = plan(wanted, args.ignore_memory);
     problems.0.extend(more.0);
-    let (keys, more) = args.ledger.look();
+    let (keys, more) = args.ledger.look(
+        models
+            .iter()
+            .filter_map(|model| model.wanted.table.price.as_deref()),
+    );
     problems.0.extend(more);
     problems.0.extend(args.access.problems(keys));
     if args.check.check {

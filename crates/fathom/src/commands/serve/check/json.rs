@@ -35,6 +35,7 @@ fn of_model(model: &Planned, rates: &Rates) -> Value {
         "name": model.name,
         "aliases": model.aliases.iter().map(|alias| &alias.name).collect::<Vec<_>>(),
         "tier": model.tier(),
+        "price": model.price(),
         "checkpoint": model.opened.checkpoint.directory(),
         "profile": model.opened.checkpoint.profile().name.to_string(),
         "numerics": model.opened.numerics.to_string(),

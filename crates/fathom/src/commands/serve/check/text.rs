@@ -25,6 +25,14 @@ impl Report<'_> {
         for (model, rates) in self.models.iter().zip(&self.rates) {
             out.push('\n');
             describe(&mut out, model, rates);
+            let price = self.args.ledger.price(model.price());
+            let none = || {
+                format!(
+                    "none for {} in this currency: counted, and costs nothing",
+                    model.price()
+                )
+            };
+            line(&mut out, "price", &price.unwrap_or_else(none));
         }
         self.memory(&mut out);
         for note in &self.configured.notes {

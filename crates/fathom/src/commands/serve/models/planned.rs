@@ -39,6 +39,11 @@ impl Planned {
         }
     }
 
+    /// The tier of the prices by which its use is counted.
+    pub(crate) fn price(&self) -> &str {
+        self.wanted.table.price.as_deref().unwrap_or(self.tier())
+    }
+
     /// What its engine is told.
     pub(crate) fn engine(&self, ignore_memory: bool) -> EngineOptions {
         let per_model = &self.wanted.table.per_model;

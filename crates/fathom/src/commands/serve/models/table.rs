@@ -68,6 +68,10 @@ pub(crate) struct ModelTable {
     #[arg(long, value_name = "TIER")]
     pub(crate) tier: Option<Tier>,
 
+    /// The tier of the prices by which its use is counted, flash, pro or one of a file's own; by default the model's tier
+    #[arg(long, value_name = "TIER", value_parser = parse_name)]
+    pub(crate) price: Option<String>,
+
     #[command(flatten)]
     pub(crate) per_model: PerModel,
 }
