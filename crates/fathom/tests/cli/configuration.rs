@@ -209,3 +209,22 @@ fn the_files_in_the_docs_are_understood() {
         printed(block.split("```").next().unwrap(), &[], &[]);
     }
 }
+
+#[test]
+fn what_does_not_fit_is_not_loaded() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("default-model");
+    let file = format!(
+        "port = 0\n[[models]]\nname = 'quick'\npath = '{}'\n[[models]]\nname = 'expert'\nbuiltin = true\ncache-ram = '4000T'\n",
+        model.display()
+    );
+    let (status, out, err) = serve(&file, &[], &[]);
+    assert_eq!((status, out.as_str()), (1, ""), "{err}");
+    for part in [
+        "error: not enough memory: 4000.0 TiB needed, ",
+        "(quick 8.2 MiB of weights, ",
+        "; expert 0 B of weights, ",
+        "4000.0 TiB of states (cache-ram)). Give a smaller --cache-ram, or pass --ignore-memory to try anyway\n",
+    ] {
+        assert!(err.contains(part), "{part} is not in:\n{err}");
+    }
+}
