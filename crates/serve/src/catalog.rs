@@ -56,6 +56,8 @@ pub struct ServedModel {
     pub aliases: Vec<Alias>,
     /// What it stands for.
     pub tier: Tier,
+    /// The tier of the prices by which its use is counted; usually its own.
+    pub price: String,
     /// Sampling where a request does not say.
     pub sampling: Params,
 }
@@ -68,6 +70,7 @@ impl ServedModel {
             name: name.into(),
             aliases: Vec::new(),
             tier: Tier::Flash,
+            price: Tier::Flash.name().to_owned(),
             sampling: Params::default(),
         }
     }

@@ -35,8 +35,11 @@ impl Settings {
     /// These settings as a table of a file that begins with `outer`; in comments if it says nothing that `outer` does not say.
     pub(crate) fn as_table(&self, name: &str, outer: &Self) -> String {
         let is_own = |arg: &Arg| {
-            let (id, origin) = (arg.get_id(), self.origin(arg.get_id()));
-            origin != Origin::Default && (origin != outer.origin(id) || outer.values(id).is_empty())
+            let origin = self.origin(arg.get_id());
+            let above = outer
+                .argument(name::key(arg))
+                .map(|arg| outer.origin(arg.get_id()));
+            origin != Origin::Default && above != Some(origin)
         };
         let header = if self.arguments(&[]).any(is_own) { "" } else { "#" };
         let mut text = format!("{header}[[{name}]]\n");

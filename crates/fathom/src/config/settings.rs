@@ -88,16 +88,20 @@ impl Settings {
         self.origins.get(id).cloned().unwrap_or(Origin::Default)
     }
 
-    /// What these settings say of the arguments that `command` has too.
+    /// The argument of this key; its name inside the program may be another.
+    pub(super) fn argument(&self, key: &str) -> Option<&Arg> {
+        self.command.get_arguments().find(|arg| name::key(arg) == key)
+    }
+
+    /// What these settings say of the keys that `command` has too.
     pub(crate) fn shared_with(&self, command: &Command) -> Vec<Given> {
         let shared = command.get_arguments().filter_map(|arg| {
-            let id = arg.get_id().clone();
-            let ours = self.command.get_arguments().any(|arg| *arg.get_id() == id);
-            let values = if ours { self.values(&id) } else { Vec::new() };
+            let ours = self.argument(name::key(arg))?.get_id();
+            let values = self.values(ours);
             (!values.is_empty()).then(|| Given {
-                origin: self.origin(&id),
+                id: arg.get_id().clone(),
+                origin: self.origin(ours),
                 values,
-                id,
             })
         });
         shared.collect()

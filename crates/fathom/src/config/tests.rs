@@ -33,6 +33,9 @@ struct Args {
     parallel: Option<u32>,
     #[arg(long)]
     model: Option<String>,
+    /// Called inside as a key of the tables is, and something else.
+    #[arg(long = "label", id = "name")]
+    name: Option<String>,
     #[arg(long)]
     check: bool,
 }

@@ -48,10 +48,15 @@ impl Serving {
     }
 
     fn request(&self, body: &str) -> String {
+        self.request_with("", body)
+    }
+
+    /// With header lines of its own.
+    fn request_with(&self, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(
             stream,
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
@@ -196,4 +201,63 @@ fn several_models_answer_to_their_names() {
     for name in ["quick", "expert"] {
         assert!(dir.path().join("states").join(name).is_dir(), "{name}");
     }
+}
+
+#[test]
+fn with_keys_only_who_shows_one_is_answered_and_use_is_kept() {
+    use fathom_accounts::{Accounts, Currency, NewKey, Options, Query, Timestamp};
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("accounts.sqlite");
+    let (_, secret) = Accounts::open(&path, Options::default())
+        .unwrap()
+        .create_key(NewKey::named("ada"))
+        .unwrap();
+    // The tables say that this model is counted as the other one.
+    let config = dir.path().join("fathom.toml");
+    std::fs::write(
+        &config,
+        "require-key = true\naccounts = 'accounts.sqlite'\n[[models]]\nbuiltin = true\nprice = 'pro'\n",
+    )
+    .unwrap();
+    let mut child = command(&[
+        "serve",
+        "--port",
+        "0",
+        "--threads",
+        "1",
+        "--config",
+        config.to_str().unwrap(),
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::null())
+    .spawn()
+    .unwrap();
+    let (stdout, lines) = start_lines(&mut child);
+    assert!(
+        lines.contains("-H \"Authorization: Bearer $FATHOM_KEY\""),
+        "{lines}"
+    );
+    let serving = Serving {
+        child,
+        stdout,
+        address: address(&lines),
+    };
+    let body =
+        r#"{"model": "deepseek-chat", "max_tokens": 2, "messages": [{"role": "user", "content": "Hello"}]}"#;
+    let refused = serving.request(body);
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    let header = format!("Authorization: Bearer {}\r\n", secret.expose());
+    let reply = serving.request_with(&header, body);
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
+    drop(serving);
+    let accounts = Accounts::open(&path, Options::default()).unwrap();
+    let [row] = accounts.report(&Query::default()).unwrap().try_into().unwrap();
+    assert_eq!((row.requests, row.tokens.output), (1, 2), "{row:?}");
+    // Prompt and output at the price of today's Pro.
+    let price = accounts
+        .prices()
+        .price("pro", Timestamp::now(), Currency::USD)
+        .unwrap();
+    assert_eq!(row.cost, price.cost(&row.tokens), "{row:?}");
 }

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::Job;
 use super::cut::Cut;
 use super::pace::Pace;
-use crate::catalog::Tier;
 use crate::observe::{Metrics, Seen};
 
 /// A finished answer, for logs and ledgers.
@@ -26,8 +25,8 @@ pub struct Completed {
     pub user: String,
     /// The model's name.
     pub model: String,
-    /// What the model stands for.
-    pub tier: Tier,
+    /// The tier of the prices by which it is counted.
+    pub price: String,
     /// The protocol's name.
     pub wire: &'static str,
     /// Why it ended.
@@ -112,7 +111,7 @@ impl Completed {
             key: job.caller.key.clone(),
             user: job.user.clone(),
             model: job.model.name.clone(),
-            tier: job.model.tier,
+            price: job.model.price.clone(),
             wire: job.wire,
             outcome: Outcome::Failed,
             error: None,
@@ -162,7 +161,7 @@ impl Completed {
             key: self.key.clone(),
             user_id: self.user.clone(),
             model: self.model.clone(),
-            tier: Some(self.tier.name().to_owned()),
+            tier: Some(self.price.clone()),
             wire: self.wire.into(),
             outcome: self.outcome.as_str().into(),
             tokens: Tokens {

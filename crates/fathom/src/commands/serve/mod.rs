@@ -135,12 +135,15 @@ fn serve(args: &Args, models: Vec<Planned>) -> anyhow::Result<ExitCode> {
         name: model.name,
         aliases: model.aliases,
         tier: model.tier,
+        price: model.price,
         sampling: loaded.sampling,
         engine: loaded.engine,
     });
-    let _accounts = args.ledger.open()?;
+    let accounts = args.ledger.open()?;
     let options = Options {
         strict: args.strict,
+        accounts: Some(Arc::new(accounts)),
+        require_key: args.access.key_needed(),
         on_completed: Arc::new(log::answered),
         ..Options::new(models.collect())
     };

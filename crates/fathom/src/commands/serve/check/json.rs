@@ -34,7 +34,7 @@ fn of_model(model: &Planned, rates: &Rates) -> Value {
     json!({
         "name": model.name,
         "aliases": model.aliases.iter().map(|alias| &alias.name).collect::<Vec<_>>(),
-        "tier": model.tier(),
+        "tier": model.tier.name(),
         "price": model.price(),
         "checkpoint": model.opened.checkpoint.directory(),
         "profile": model.opened.checkpoint.profile().name.to_string(),

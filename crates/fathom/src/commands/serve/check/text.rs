@@ -129,7 +129,7 @@ fn describe(out: &mut String, model: &Planned, rates: &Rates) {
             "{} numerics, {}, tier {}",
             model.opened.numerics,
             plural(rates.threads, "thread"),
-            model.tier()
+            model.tier.name()
         ),
     );
     let weights = match model.need.weight_bytes {

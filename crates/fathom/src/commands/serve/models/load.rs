@@ -36,12 +36,14 @@ pub(crate) fn load(
 pub(crate) struct Described {
     pub(crate) name: String,
     pub(crate) tier: fathom_serve::Tier,
+    pub(crate) price: String,
     pub(crate) aliases: Vec<fathom_serve::Alias>,
 }
 
 fn one(model: Planned, ignore_memory: bool) -> anyhow::Result<(Described, LoadedModel)> {
     let options = model.engine(ignore_memory);
     let weights = model.need.weight_bytes;
+    let price = model.price().to_owned();
     let Planned {
         opened,
         name,
@@ -62,5 +64,11 @@ fn one(model: Planned, ignore_memory: bool) -> anyhow::Result<(Described, Loaded
             plural(loaded.engine.threads(), "thread")
         ));
     }
-    Ok((Described { name, tier, aliases }, loaded))
+    let described = Described {
+        name,
+        tier,
+        price,
+        aliases,
+    };
+    Ok((described, loaded))
 }

@@ -31,17 +31,9 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
-    /// The tier as it is typed.
-    pub(crate) fn tier(&self) -> &'static str {
-        match self.tier {
-            Tier::Pro => "pro",
-            Tier::Flash => "flash",
-        }
-    }
-
     /// The tier of the prices by which its use is counted.
     pub(crate) fn price(&self) -> &str {
-        self.wanted.table.price.as_deref().unwrap_or(self.tier())
+        self.wanted.table.price.as_deref().unwrap_or(self.tier.name())
     }
 
     /// What its engine is told.
