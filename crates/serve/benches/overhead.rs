@@ -75,7 +75,7 @@ fn main() {
     let checkpoint = Checkpoint::open(&dir).expect("a checkpoint");
     let engine = Engine::load(checkpoint, &options).expect("the engine");
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(number("FATHOM_WORKERS", 2))
         .enable_all()
         .build()
         .expect("a runtime");

@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""Checks a running `fathom serve` through the openai package: check.py BASE_URL. Prints one line per check; exit status 1 if any fails."""
+"""Chat completions of a running `fathom serve` through the openai package: openai_chat.py BASE_URL."""
 
 import json
 import sys
 import time
+from typing import Literal
 
 import openai
+import pydantic
+
+import checks
 
 WEATHER = {
     "type": "function",
@@ -36,7 +40,7 @@ def collect(stream):
     return reasoning, content, calls, finish, usage
 
 
-class Checks:
+class Chat:
     def __init__(self, base_url):
         self.client = openai.OpenAI(base_url=base_url, api_key="unused", max_retries=0)
         self.model = self.client.models.list().data[0].id
@@ -100,6 +104,37 @@ class Checks:
         for token in tokens:
             assert len(token.top_logprobs) == 3 and token.logprob == token.top_logprobs[0].logprob <= 0
 
+    def json_schema(self):
+        """A schema holds while thinking too, and the SDK's own parsing accepts the reply."""
+
+        class Sum(pydantic.BaseModel):
+            left: int
+            operator: Literal["plus", "minus"]
+            result: int
+
+        for extra in (OFF, {}):
+            reply = self.client.chat.completions.parse(
+                model=self.model, messages=QUESTION, seed=7, max_tokens=600, response_format=Sum, extra_body=extra
+            )
+            assert isinstance(reply.choices[0].message.parsed, Sum), reply
+
+    def json_object(self):
+        question = [{"role": "user", "content": "Answer in json: what is 3 plus 4?"}]
+        reply = self.create(messages=question, response_format={"type": "json_object"}, max_tokens=400, extra_body=OFF)
+        if reply.choices[0].finish_reason == "stop":
+            json.loads(reply.choices[0].message.content)
+
+    def named_tool(self):
+        """A named choice is honoured while thinking, with arguments that follow the schema."""
+        choice = {"type": "function", "function": {"name": "get_weather"}}
+        for extra in (OFF, {}):
+            reply = self.create(tools=[WEATHER], tool_choice=choice, max_tokens=800, extra_body=extra)
+            calls = reply.choices[0].message.tool_calls
+            assert reply.choices[0].finish_reason in ("tool_calls", "length") and calls, reply
+            if reply.choices[0].finish_reason == "tool_calls":
+                assert {call.function.name for call in calls} == {"get_weather"}
+                assert all(set(json.loads(call.function.arguments)) == {"city"} for call in calls)
+
     def required_tool(self):
         request = {"tools": [WEATHER], "tool_choice": "required", "extra_body": OFF, "max_tokens": 200, "temperature": 0}
         request["messages"] = [{"role": "user", "content": "What is the weather in Paris?"}]
@@ -150,18 +185,5 @@ class Checks:
         assert time.monotonic() - started < 20
 
 
-def main():
-    checks = Checks(sys.argv[1])
-    failed = 0
-    for name in [name for name, value in vars(Checks).items() if callable(value) and name not in ("__init__", "create")]:
-        try:
-            getattr(checks, name)()
-            print(f"ok    {name}")
-        except Exception as error:  # every check is tried
-            failed += 1
-            print(f"FAIL  {name}: {type(error).__name__}: {error}")
-    sys.exit(bool(failed))
-
-
 if __name__ == "__main__":
-    main()
+    checks.run(Chat(sys.argv[1]), f"openai {openai.__version__}: chat completions")
