@@ -350,6 +350,33 @@ impl Accounts {
         }
     }
 
+    /// Writes a copy to a new file while servers go on: everything as it is at one moment. Readable to its owner alone, and on disk
+    /// when this returns.
+    pub fn backup(&self, to: &Path) -> Result<(), AccountsError> {
+        let problem = |error: String| AccountsError::Copy {
+            path: to.to_owned(),
+            error,
+        };
+        let path = to
+            .to_str()
+            .ok_or_else(|| problem("its name is not UTF-8".to_owned()))?;
+        let path = path.to_owned();
+        // It must be new or empty.
+        let copy = schema::create_new(to).map_err(|error| problem(error.to_string()))?;
+        let written = self.read_apart(move |connection| {
+            // It would not write to another file either.
+            connection.execute_batch("PRAGMA query_only = OFF")?;
+            Ok(connection.execute("VACUUM INTO ?1", [path])?)
+        });
+        if let Err(error) = written {
+            // Half a copy would pass for one; if it cannot be removed either, the error says enough.
+            let _ = std::fs::remove_file(to);
+            return Err(error);
+        }
+        // SQLite leaves that to the caller here.
+        copy.sync_all().map_err(|error| problem(error.to_string()))
+    }
+
     /// Holds every balance to the credits and charges behind it, and returns the keys where they differ: none, ever, unless
     /// something else has written to the file.
     pub fn audit(&self) -> Result<Vec<KeyId>, AccountsError> {

@@ -121,6 +121,14 @@ pub enum AccountsError {
         /// What SQLite said last.
         message: String,
     },
+    /// A copy that cannot be written.
+    #[error("cannot write the copy {}: {error}. Choose a name that is not there yet, in a directory that is", path.display())]
+    Copy {
+        /// The copy.
+        path: PathBuf,
+        /// What the operating system said.
+        error: String,
+    },
     /// What SQLite said.
     #[error("the accounts file failed: {0}")]
     File(String),

@@ -1,6 +1,6 @@
 //! The file: how it is opened, what is in it, how old ones are brought up to date.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -64,13 +64,24 @@ pub(crate) fn open_in_memory() -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// An empty file that only its owner can read; SQLite gives its side files the same permissions.
+/// Makes the file, unless it is there. SQLite gives its side files the same permissions.
 fn make(path: &Path, create: bool) -> Result<(), OpenError> {
     if !create && !path.exists() {
         return Err(OpenError::Missing {
             path: path.to_owned(),
         });
     }
+    match create_new(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(OpenError::Create {
+            path: path.to_owned(),
+            error,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// An empty file for its owner alone; an error if there is one already.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -78,13 +89,7 @@ fn make(path: &Path, create: bool) -> Result<(), OpenError> {
         use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
-    match options.open(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(OpenError::Create {
-            path: path.to_owned(),
-            error,
-        }),
-        _ => Ok(()),
-    }
+    options.open(path)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

@@ -378,6 +378,31 @@ async fn old_rows_are_removed_and_balances_stay_explained() {
 }
 
 #[tokio::test]
+async fn a_backup_is_whole_and_private() {
+    let dir = TempDir::new().unwrap();
+    let accounts = open(&dir);
+    let key = prepaid(&accounts, "team");
+    accounts.top_up(key.id, money("3"), false).unwrap();
+    accounts.record(record("a", Some(&key))).await.unwrap();
+    let copy = dir.path().join("copy");
+    accounts.backup(&copy).unwrap();
+    accounts.record(record("b", Some(&key))).await.unwrap();
+    let error = accounts.backup(&copy).unwrap_err();
+    assert!(error.to_string().contains("exists"), "{error}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(
+            std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+    let restored = Accounts::open(&copy, Options::default()).unwrap();
+    assert_eq!(restored.balance(key.id).unwrap().total(), money("2.25"));
+    assert_eq!(restored.audit().unwrap(), []);
+}
+
+#[tokio::test]
 async fn limits_are_charged_by_records_and_survive_a_restart() {
     let dir = TempDir::new().unwrap();
     let accounts = open(&dir);

@@ -146,6 +146,22 @@ fn balances_are_topped_up_and_limits_changed() {
 }
 
 #[test]
+fn a_copy_can_be_used_in_place_of_the_file() {
+    let dir = TempDir::new().unwrap();
+    done(dir.path(), &["create", "team"]);
+    let copy = TempDir::new().unwrap();
+    let to = copy.path().join("accounts");
+    let to = to.to_str().unwrap();
+    assert_eq!(
+        done(dir.path(), &["backup", to]),
+        format!("Everything is in {to}.\n")
+    );
+    assert_eq!(done(copy.path(), &["list"]), done(dir.path(), &["list"]));
+    let error = refused(dir.path(), &["backup", to]);
+    assert!(error.contains("exists"), "{error}");
+}
+
+#[test]
 fn mistakes_are_explained() {
     let dir = TempDir::new().unwrap();
     let error = refused(dir.path(), &["list"]);

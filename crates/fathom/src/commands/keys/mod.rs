@@ -1,5 +1,6 @@
 //! `fathom keys`: who may use a server.
 
+mod backup;
 mod create;
 mod limit_flags;
 mod limits;
@@ -33,6 +34,8 @@ enum Action {
     Limits(limits::Args),
     /// Add to the balance of a prepaid key
     TopUp(top_up::Args),
+    /// Copy keys, balances and usage to a new file, also while servers run
+    Backup(backup::Args),
 }
 
 /// Runs the command.
@@ -43,6 +46,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Action::Revoke(args) => revoke::run(args),
         Action::Limits(args) => limits::run(args),
         Action::TopUp(args) => top_up::run(args),
+        Action::Backup(args) => backup::run(args),
     }
 }
 
