@@ -58,8 +58,8 @@ const LIST: [&str; 5] = ["anyOf", "oneOf", "allOf", "prefixItems", "items"];
 const NAMED: [&str; 5] = ["properties", "patternProperties", "$defs", "$def", "definitions"];
 
 /// Where [`excerpt`] puts the schema that references lead into.
-const ROOT: &str = "x-root";
-/// Where a schema is put that refers to another and stands nowhere in it.
+pub(super) const ROOT: &str = "x-root";
+/// Where schemas are put that refer to another and stand nowhere in it; the beginning of their names.
 pub(super) const CHANGED: &str = "x-changed";
 
 /// What to do about what cannot be enforced.
@@ -254,7 +254,7 @@ pub(super) fn for_each(schema: &mut Value, change: &impl Fn(&mut Map<String, Val
             Value::Object(schemas) if NAMED.contains(&keyword) => {
                 schemas.values_mut().for_each(|schema| for_each(schema, change));
             }
-            schema if ONE.contains(&keyword) || keyword == ROOT || keyword == CHANGED => {
+            schema if ONE.contains(&keyword) || keyword == ROOT || keyword.starts_with(CHANGED) => {
                 for_each(schema, change);
             }
             _ => {}

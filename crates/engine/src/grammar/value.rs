@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::format;
 use super::lark::{literal, regex, whole_text};
-use super::schema::{CHANGED, excerpt};
+use super::schema::{CHANGED, ROOT, excerpt};
 
 /// A way to write a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,7 @@ pub(super) fn forms(at: &str, schema: &Json, root: &Json) -> Vec<Value> {
     match json.len() {
         0 => {}
         1 => forms.extend(json.pop().map(Value::Json)),
-        _ => forms.push(Value::Json(json!({"anyOf": json}))),
+        _ => forms.push(Value::Json(any_of(json))),
     }
     forms
 }
@@ -125,20 +125,38 @@ fn collect(at: &str, schema: &Json, root: &Json, depth: usize, raw: &mut Vec<Str
                 schema.retain(|keyword, _| !STRING_KEYWORDS.contains(&keyword.as_str()));
                 schema.insert("type".to_owned(), json!(others));
                 let schema = Json::Object(schema);
-                return json.push(excerpt_of_changed(root, &schema));
+                return json.push(excerpt_of_changed(root, &at, &schema));
             }
         }
     }
     json.push(excerpt(root, &at, resolved));
 }
 
-/// A schema that stands nowhere in `root` but may refer to it.
-fn excerpt_of_changed(root: &Json, schema: &Json) -> Json {
+/// A schema that stands nowhere in `root`, made of the one at `at`, but may refer to it.
+fn excerpt_of_changed(root: &Json, at: &str, schema: &Json) -> Json {
     let mut root = root.clone();
+    let name = format!("{CHANGED}{}", at.replace(['/', '~'], "."));
+    let place = format!("/{name}");
     if let Some(keywords) = root.as_object_mut() {
-        keywords.insert(CHANGED.to_owned(), schema.clone());
+        keywords.insert(name, schema.clone());
     }
-    excerpt(&root, &format!("/{CHANGED}"), schema)
+    excerpt(&root, &place, schema)
+}
+
+/// One of several excerpts. What they refer to moves to the top, where references look for it.
+fn any_of(mut excerpts: Vec<Json>) -> Json {
+    let mut root = Map::new();
+    for excerpt in &mut excerpts {
+        let own = excerpt.as_object_mut().and_then(|keywords| keywords.remove(ROOT));
+        if let Some(Json::Object(own)) = own {
+            root.extend(own);
+        }
+    }
+    let mut schema = json!({"anyOf": excerpts});
+    if !root.is_empty() {
+        schema[ROOT] = Json::Object(root);
+    }
+    schema
 }
 
 /// Any text.

@@ -128,6 +128,34 @@ fn whatever_the_schemas_calls_are_valid() {
 }
 
 #[test]
+fn properties_may_refer_to_definitions_from_anywhere() {
+    let schema = json!({
+        "type": "object", "required": ["home", "tree", "either"], "additionalProperties": false,
+        "properties": {
+            "home": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/place"}]},
+            "tree": {"$ref": "#/$defs/tree"},
+            "either": {"anyOf": [{"$ref": "#/$defs/name"}, {"type": "array", "items": {"$ref": "#/$defs/name"}, "maxItems": 2},
+                                 {"type": ["string", "array"], "items": {"$ref": "#/$defs/place"}, "maxItems": 1},
+                                 {"$ref": "#/$defs/place"}]},
+        },
+        "$defs": {
+            "name": {"type": "string", "pattern": "^[a-z]{1,5}$"},
+            "place": {"type": "object", "required": ["street", "next"], "additionalProperties": false,
+                      "properties": {"street": {"$ref": "#/$defs/name"},
+                                     "next": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/place"}]}}},
+            "tree": {"type": "array", "items": {"$ref": "#/$defs/tree"}, "maxItems": 2},
+        },
+    });
+    let (done, _) = check(
+        &calls(vec![strict("f", &schema)], true, true),
+        Opening::ToolCalls,
+        &[("f", schema)],
+        0..20,
+    );
+    assert!(done > 4, "{done}");
+}
+
+#[test]
 fn one_call_means_one() {
     let schemas = [(
         "f",
