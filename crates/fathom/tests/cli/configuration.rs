@@ -228,3 +228,37 @@ fn what_does_not_fit_is_not_loaded() {
         assert!(err.contains(part), "{part} is not in:\n{err}");
     }
 }
+
+#[test]
+fn keys_are_made_in_the_file_that_the_server_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("fathom.toml"),
+        "accounts = 'team'\nkey-tokens-per-day = '10M'\nhost = '0.0.0.0'\nport = 0\n",
+    )
+    .unwrap();
+    let run = |args: &[&str]| {
+        let output = command(args)
+            .env("FATHOM_CONFIG", dir.path().join("fathom.toml"))
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            text(&output.stdout).to_owned() + text(&output.stderr),
+        )
+    };
+    // Other machines could reach it, and nobody has a key.
+    let (ok, said) = run(&["serve"]);
+    assert!(
+        !ok && said.contains("--host 0.0.0.0 can be reached from other machines, but there is no key yet"),
+        "{said}"
+    );
+    let (ok, said) = run(&["keys", "create", "ada"]);
+    assert!(ok, "{said}");
+    assert!(dir.path().join("team").is_file());
+    let (ok, said) = run(&["serve", "--check"]);
+    assert!(
+        ok && said.contains("  answers      who shows a key; 1 key can be used\n"),
+        "{said}"
+    );
+}

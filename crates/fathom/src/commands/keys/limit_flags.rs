@@ -4,9 +4,19 @@ use fathom_accounts::Limits;
 
 /// A limit as it is typed: a number, or `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Limit {
+pub(crate) enum Limit {
     None,
     Of(u64),
+}
+
+impl Limit {
+    /// Its number, if it is one.
+    pub(crate) fn number(self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Of(limit) => Some(limit),
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -51,7 +61,7 @@ impl LimitFlags {
     }
 }
 
-fn parse_requests(text: &str) -> Result<Limit, String> {
+pub(crate) fn parse_requests(text: &str) -> Result<Limit, String> {
     if text == "none" {
         return Ok(Limit::None);
     }
@@ -61,7 +71,7 @@ fn parse_requests(text: &str) -> Result<Limit, String> {
     }
 }
 
-fn parse_tokens(text: &str) -> Result<Limit, String> {
+pub(crate) fn parse_tokens(text: &str) -> Result<Limit, String> {
     if text == "none" {
         return Ok(Limit::None);
     }

@@ -2,7 +2,7 @@
 
 mod backup;
 mod create;
-mod limit_flags;
+pub(crate) mod limit_flags;
 mod limits;
 mod list;
 mod revoke;

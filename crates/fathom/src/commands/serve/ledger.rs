@@ -7,6 +7,7 @@ use fathom_accounts::{Accounts, Currency, Limits, Options, Prices, Timestamp, To
 
 use super::log;
 use crate::accounts_file::AccountsFile;
+use crate::commands::keys::limit_flags::{Limit, parse_requests, parse_tokens};
 use crate::commands::message;
 
 /// How a server's accounts are kept.
@@ -24,20 +25,20 @@ pub(crate) struct LedgerOptions {
     currency: Currency,
 
     /// Requests that a key may have at the same time, if it has no limit of its own
-    #[arg(long, value_name = "N", help_heading = "Accounts")]
-    key_concurrent: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = parse_requests, help_heading = "Accounts")]
+    key_concurrent: Option<Limit>,
 
     /// The same of one model
-    #[arg(long, value_name = "N", help_heading = "Accounts")]
-    key_concurrent_per_model: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = parse_requests, help_heading = "Accounts")]
+    key_concurrent_per_model: Option<Limit>,
 
-    /// Prompt and output tokens that a key may use in any 60 seconds, if it has no limit of its own
-    #[arg(long, value_name = "N", help_heading = "Accounts")]
-    key_tokens_per_minute: Option<u64>,
+    /// Prompt and output tokens that a key may use in any 60 seconds (such as 200k), if it has no limit of its own
+    #[arg(long, value_name = "N", value_parser = parse_tokens, help_heading = "Accounts")]
+    key_tokens_per_minute: Option<Limit>,
 
     /// The same in any 24 hours
-    #[arg(long, value_name = "N", help_heading = "Accounts")]
-    key_tokens_per_day: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = parse_tokens, help_heading = "Accounts")]
+    key_tokens_per_day: Option<Limit>,
 }
 
 /// What is known of the keys before serving.
@@ -153,14 +154,16 @@ impl LedgerOptions {
     }
 
     fn options(&self, create: bool) -> anyhow::Result<Options> {
+        // Their parser keeps to the range.
+        let requests = |limit: Option<Limit>| u32::try_from(limit?.number()?).ok();
         Ok(Options {
             prices: self.prices()?,
             currency: self.currency,
             limits: Limits {
-                concurrent: self.key_concurrent,
-                concurrent_per_model: self.key_concurrent_per_model,
-                tokens_per_minute: self.key_tokens_per_minute,
-                tokens_per_day: self.key_tokens_per_day,
+                concurrent: requests(self.key_concurrent),
+                concurrent_per_model: requests(self.key_concurrent_per_model),
+                tokens_per_minute: self.key_tokens_per_minute.and_then(Limit::number),
+                tokens_per_day: self.key_tokens_per_day.and_then(Limit::number),
             },
             create,
         })
