@@ -171,10 +171,14 @@ fn an_operators_own_prices() {
 #[test]
 fn the_example_in_the_operators_guide_is_valid() {
     let guide = include_str!("../../../../docs/serving.md");
-    let example = guide.split("```toml\n").find(|block| block.starts_with("[[price]]"));
+    let example = guide
+        .split("```toml\n")
+        .find(|block| block.starts_with("[[price]]"));
     let example = example.unwrap().split("```").next().unwrap();
     let prices = Prices::parse(example).unwrap();
-    let price = prices.price("pro", at("2026-11-02T00:00:00Z"), "EUR".parse().unwrap()).unwrap();
+    let price = prices
+        .price("pro", at("2026-11-02T00:00:00Z"), "EUR".parse().unwrap())
+        .unwrap();
     // 4000/(43800 · 0.3) + 0.3 · 0.30 = 0.394414 an hour, 58 tokens/s.
     assert_eq!(price.per_token.output_picos, 1_888_956);
 }
