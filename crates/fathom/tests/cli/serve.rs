@@ -122,8 +122,26 @@ fn it_says_where_it_is_answers_and_ends_when_asked() {
             .unwrap()
             .read_to_string(&mut log)
             .unwrap();
-        assert!(log.starts_with("answered: length, prompt "), "{log}");
-        assert_eq!(log.lines().count(), 1, "{log}");
+        let answered: Vec<_> = log.lines().filter(|line| line.contains(": answered ")).collect();
+        assert_eq!(answered.len(), 1, "{log}");
+        for word in [
+            "wire=\"chat\"",
+            "model=\"fathom-small-1\"",
+            "outcome=\"length\"",
+            " output=2 ",
+            " ttft_ms=",
+        ] {
+            assert!(answered[0].contains(word), "{word}: {log}");
+        }
+        // The id that the client has, and nothing of what it said.
+        let id = reply
+            .split("\nx-request-id: ")
+            .nth(1)
+            .unwrap()
+            .split('\r')
+            .next()
+            .unwrap();
+        assert!(answered[0].contains(id) && !log.contains("Hello"), "{log}");
     }
 }
 

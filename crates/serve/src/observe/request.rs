@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use fathom_accounts::Timestamp;
-use tracing::{Instrument as _, Span, info_span};
+use tracing::{Instrument as _, Span, error_span};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -87,10 +87,10 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     response
 }
 
-/// What every line about the request carries.
+/// What every line about the request carries; of the highest level, so that warnings have it too where nothing else is logged.
 fn span(arrival: &Arrival, headers: &HeaderMap) -> Span {
     let foreign = |name: &str| headers.get(name).and_then(sane);
-    info_span!(
+    error_span!(
         target: "fathom::request",
         "request",
         id = %arrival.id,

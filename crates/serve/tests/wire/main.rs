@@ -6,6 +6,7 @@
 mod auth;
 mod client;
 mod completions;
+mod drain;
 mod errors;
 mod ledger;
 mod limits;
@@ -19,4 +20,5 @@ mod replies;
 mod responses;
 mod shape;
 mod structured;
+mod tls;
 mod tokenize;

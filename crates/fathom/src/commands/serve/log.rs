@@ -2,7 +2,6 @@
 
 use fathom_cache::Cache;
 use fathom_cache::disk::Disk;
-use fathom_serve::Completed;
 
 /// A line.
 #[expect(clippy::print_stderr, reason = "this is the server's log")]
@@ -17,23 +16,4 @@ pub(crate) fn note(cache: &Cache, said: Option<&str>) -> Option<String> {
         line(&format!("note: {notice}"));
     }
     Some(notice)
-}
-
-/// One line per answer.
-pub(crate) fn answered(completed: &Completed) {
-    let Completed {
-        outcome,
-        usage,
-        miss,
-        timings,
-        ..
-    } = completed;
-    line(&format!(
-        "answered: {outcome}, prompt {} ({} cached; {miss}), generated {}, {:.2} s + {:.2} s",
-        usage.prompt,
-        usage.cached,
-        usage.generated,
-        timings.prefill.as_secs_f64(),
-        timings.decode.as_secs_f64(),
-    ));
 }

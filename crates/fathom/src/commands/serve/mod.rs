@@ -9,7 +9,9 @@ mod doors;
 mod ledger;
 mod log;
 mod models;
+mod network;
 mod shutdown;
+mod watching;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use self::ledger::LedgerOptions;
 use self::models::spec::ModelSpec;
 use self::models::table::PerModel;
 use self::models::{Planned, plan, wanted};
+use self::network::NetworkOptions;
+use self::watching::WatchingOptions;
 use crate::config::{self, ConfigOptions, Configured, Environment, Rules};
 use crate::output::print;
 
@@ -49,6 +53,12 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     ledger: LedgerOptions,
+
+    #[command(flatten)]
+    network: NetworkOptions,
+
+    #[command(flatten)]
+    watching: WatchingOptions,
 
     /// A checkpoint directory to serve, or builtin, as NAME if one is given; may be given several times. Without it, the models
     /// of the configuration file, else the small built-in one
@@ -111,6 +121,8 @@ pub(crate) fn run(typed: &Args) -> anyhow::Result<ExitCode> {
     );
     problems.0.extend(more);
     problems.0.extend(args.access.problems(keys));
+    problems.0.extend(args.network.problems());
+    problems.0.extend(args.watching.problems());
     if args.check.check {
         return check::run(&args, &configured, &models, keys, problems.0);
     }
@@ -121,6 +133,7 @@ pub(crate) fn run(typed: &Args) -> anyhow::Result<ExitCode> {
 fn serve(args: &Args, models: Vec<Planned>) -> anyhow::Result<ExitCode> {
     // Before the models, which take their time.
     args.access.try_port()?;
+    args.watching.begin();
     let models = models::load(models, args.ignore_memory)?;
     let shown: Vec<_> = models
         .iter()
@@ -139,12 +152,17 @@ fn serve(args: &Args, models: Vec<Planned>) -> anyhow::Result<ExitCode> {
         sampling: loaded.sampling,
         engine: loaded.engine,
     });
-    let accounts = args.ledger.open()?;
     let options = Options {
         strict: args.strict,
-        accounts: Some(Arc::new(accounts)),
+        accounts: Some(Arc::new(args.ledger.open()?)),
         require_key: args.access.key_needed(),
-        on_completed: Arc::new(log::answered),
+        body_bytes_max: usize::try_from(args.network.body_max).unwrap_or(usize::MAX),
+        wait_max: args.network.queue_wait(),
+        key_queue: args.network.key_queue.into(),
+        network: args.network.network(),
+        cors_origins: args.network.cors.clone(),
+        metrics_open: args.watching.metrics_open,
+        ledger_required: args.watching.ledger_required,
         ..Options::new(models.collect())
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -156,7 +174,11 @@ fn serve(args: &Args, models: Vec<Planned>) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let server = Server::bind(&args.access.host, args.access.port, options).await?;
         let doors = Doors {
-            scheme: "http",
+            scheme: if args.network.is_encrypted() {
+                "https"
+            } else {
+                "http"
+            },
             address: server.address()?,
             key_needed: args.access.key_needed(),
         };
