@@ -202,11 +202,22 @@ fn the_files_in_the_docs_are_understood() {
     let out = printed(&example, &[], &[]);
     assert!(out.contains("\nname = \"expert\"  # fathom.toml:"), "{out}");
     // The tables in the text.
-    let text = fs::read_to_string(docs.join("serving.md")).unwrap();
-    let blocks: Vec<_> = text.split("```toml\n").skip(1).collect();
+    let guide = fs::read_to_string(docs.join("serving.md")).unwrap();
+    let blocks: Vec<_> = guide.split("```toml\n").skip(1).collect();
     assert!(!blocks.is_empty());
     for block in blocks {
-        printed(block.split("```").next().unwrap(), &[], &[]);
+        let block = block.split("```").next().unwrap();
+        if block.contains("[[price]]") {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("prices.toml");
+            fs::write(&file, block).unwrap();
+            let output = command(&["prices", "--prices", file.to_str().unwrap()])
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        } else {
+            printed(block, &[], &[]);
+        }
     }
 }
 

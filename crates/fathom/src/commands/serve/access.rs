@@ -1,9 +1,10 @@
 //! Who can reach the server, and what they need for it.
 
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use anyhow::Context as _;
 use fathom_serve::BindError;
+use tokio::net::TcpSocket;
 
 use super::ledger::Keys;
 
@@ -71,15 +72,31 @@ impl AccessOptions {
         addresses.iter().all(|address| address.ip().is_loopback())
     }
 
-    /// Sees whether the port can be had; it is given back at once.
+    /// Sees whether the port can be had. Nothing listens meanwhile: who connected would be thrown out again.
     pub(crate) fn try_port(&self) -> Result<(), BindError> {
-        TcpListener::bind((self.host.as_str(), self.port))
-            .map(drop)
-            .map_err(|source| BindError::Listen {
-                host: self.host.clone(),
-                port: self.port,
-                source,
-            })
+        let bind = |address: SocketAddr| {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            // As listening does: a port that was used a moment ago is free.
+            #[cfg(unix)]
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)
+        };
+        // What is no address is reported as such.
+        let mut outcome = Ok(());
+        for address in self.addresses().unwrap_or_default() {
+            outcome = bind(address);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome.map_err(|source| BindError::Listen {
+            host: self.host.clone(),
+            port: self.port,
+            source,
+        })
     }
 
     fn addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
