@@ -20,7 +20,10 @@ use crate::{admin, page};
 
 /// All paths over `app`.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    Router::new()
+    let bases = BASES
+        .into_iter()
+        .fold(Router::new(), |router, path| router.route(path, get(base)));
+    bases
         .merge(anthropic(app))
         .route("/chat/completions", post(chat::completions))
         .route("/v1/chat/completions", post(chat::completions))
@@ -52,11 +55,9 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .with_state(Arc::clone(app))
 }
 
-/// The Messages API and what its clients look for beside it. `get` also answers HEAD.
+/// The Messages API and what its clients look for beside it.
 fn anthropic(app: &Arc<App>) -> Router<Arc<App>> {
     let mut router = Router::new()
-        .route("/anthropic", get(base))
-        .route("/anthropic/v1", get(base))
         .route("/anthropic/v1/models", get(messages::models))
         .route("/anthropic/v1/models/{name}", get(messages::model));
     for root in ["/anthropic/v1", "/anthropic", "/v1"] {
@@ -70,7 +71,10 @@ fn anthropic(app: &Arc<App>) -> Router<Arc<App>> {
     router.layer(map_response_with_state(Arc::clone(app), messages::shape))
 }
 
-/// What is here, for clients that look whether anything is.
+/// Base URLs that clients are given: some look whether anything is there. `get` also answers HEAD.
+const BASES: [&str; 4] = ["/v1", "/beta", "/anthropic", "/anthropic/v1"];
+
+/// What is there.
 async fn base() -> Json<Value> {
     Json(json!({"server": "fathom"}))
 }

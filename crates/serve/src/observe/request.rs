@@ -1,7 +1,7 @@
 //! Every request has an id, and leaves one line in the log.
 //!
-//! The id is ours, whatever the client sends: the ledger counts a request once by it. It comes back as `x-request-id` and
-//! `x-deepseek-request-id`. An `x-request-id`, `x-client-request-id` or `traceparent` of the client's stands beside it in the
+//! The id is ours, whatever the client sends: the ledger counts a request once by it. It comes back as `x-request-id`,
+//! `x-deepseek-request-id` and `request-id`, which is where OpenAI's, DeepSeek's and Anthropic's clients look for it. An `x-request-id`, `x-client-request-id` or `traceparent` of the client's stands beside it in the
 //! log, so that both sides find each other.
 
 use std::sync::Arc;
@@ -82,6 +82,7 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     if let Ok(id) = HeaderValue::try_from(arrival.id.to_string()) {
         let headers = response.headers_mut();
         headers.insert(HeaderName::from_static("x-request-id"), id.clone());
+        headers.insert(HeaderName::from_static("request-id"), id.clone());
         headers.insert(HeaderName::from_static("x-deepseek-request-id"), id);
     }
     response

@@ -119,6 +119,8 @@ pub(crate) struct Request {
     offers_tools: bool,
     caller: Caller,
     user: String,
+    /// The model's name in the reply; its own if nothing else is said.
+    shown: Option<String>,
 }
 
 impl Request {
@@ -161,6 +163,7 @@ impl Request {
             offers_tools: conversation.offers_tools(),
             caller: caller.clone(),
             user,
+            shown: None,
         })
     }
 

@@ -28,10 +28,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const EVENTS_AHEAD: usize = 16;
 
 /// Answers a request. Errors found before the first token have a status of their own; later ones end the stream.
-pub(crate) async fn respond<W: Wire>(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn respond<W: Wire>(app: Arc<App>, mut request: Request) -> Result<Response, ApiError> {
+    let shown = request.shown.take();
     let (job, converted) = request.into_job(W::NAME);
     let id = W::response_id(job.caller.request);
-    let model = job.model.name.clone();
+    let model = shown.unwrap_or_else(|| job.model.name.clone());
     let generator = W::chunk_generator(&converted, id.clone(), model.clone());
     if converted.stream {
         let (response, events) = event_stream();

@@ -1,5 +1,6 @@
 //! The Messages wire.
 
+use fathom_serve::{Alias, ServedModel, Tier};
 use serde_json::{Value, json};
 
 use crate::client::{Reply, Running};
@@ -166,7 +167,7 @@ fn what_agents_send_is_taken() {
     for path in [PATH, "POST /anthropic/messages", "POST /v1/messages"] {
         let reply = Reply::read(server.send(path, &body.to_string()));
         assert_eq!(reply.status, 200, "{}", reply.body);
-        assert_eq!(reply.json()["model"], "m");
+        assert_eq!(reply.json()["model"], "claude-opus-4-8[1m]");
     }
 }
 
@@ -349,6 +350,43 @@ fn models_are_listed_in_the_clients_shape() {
     );
     assert_eq!(server.get("/anthropic/v1/models/claude-haiku").json()["id"], "m");
     assert_eq!(server.get("/anthropic/v1/models/x").status, 404);
-    let head = Reply::read(server.send("HEAD /anthropic", ""));
-    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    let headers = [("anthropic-version", "2026-10-21")];
+    let shaped = Reply::read(server.send_with("GET /v1/models", &headers, "")).json();
+    assert_eq!(shaped, list);
+    for base in ["/anthropic", "/anthropic/v1", "/v1", "/beta"] {
+        let head = Reply::read(server.send(&format!("HEAD {base}"), ""));
+        assert_eq!((head.status, head.body.as_str()), (200, ""));
+    }
+}
+
+#[test]
+fn claude_names_go_by_tier() {
+    let server = Running::start(|options| {
+        options.strict = true;
+        let engine = options.models[0].engine.clone();
+        options.models.push(ServedModel {
+            tier: Tier::Pro,
+            ..ServedModel::new(engine, "expert")
+        });
+    });
+    for (name, answers) in [
+        ("claude-opus-4-8", "expert"),
+        ("claude-sonnet-4-5[1m]", "m"),
+        ("claude-haiku", "m"),
+        ("expert[1m]", "expert"),
+    ] {
+        let reply = ask(&server, &with(sum(), json!({"model": name, "max_tokens": 1}))).json();
+        assert_eq!(reply["model"], answers, "{name}");
+    }
+}
+
+#[test]
+fn a_reply_shows_the_name_that_the_model_was_asked_by() {
+    let server = Running::start(|options| options.models[0].aliases.push(Alias::new("deepseek-v4-pro")));
+    for name in ["m", "deepseek-v4-pro", "claude-opus"] {
+        let body = with(sum(), json!({"model": name, "max_tokens": 1}));
+        assert_eq!(ask(&server, &body).json()["model"], name);
+        let events = shape::events(&ask(&server, &with(body, json!({"stream": true}))));
+        assert_eq!(events[0].data["message"]["model"], name);
+    }
 }

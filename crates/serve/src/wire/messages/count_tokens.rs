@@ -20,7 +20,8 @@ pub(crate) async fn count_tokens(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let count = move |app: &App, caller: &Caller| {
-        let prompt = request::draft(&body, app)?.prompt(app, caller)?;
+        let (mut draft, _) = request::draft(&body, app)?;
+        let prompt = draft.prompt(app, caller)?;
         Ok(prompt.ids().len())
     };
     let tokens = wire::prepare(&app, &caller, count).await?;

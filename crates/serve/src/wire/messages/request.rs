@@ -6,7 +6,8 @@
 //! | Field | Hosted API | Here |
 //! |---|---|---|
 //! | `model` | names of its own; `claude-opus*` is Pro, other `claude*` Flash | the same, and the only model stands for both; a `[1m]` at the end is not part of a name |
-//! | `temperature`, `top_p` while thinking | without effect | honoured, so that 0 is greedy |
+//! | `model` of a reply * | its own name | the name it was asked by: Claude Code sends no reasoning back to a model of another name |
+| `temperature`, `top_p` while thinking * | without effect | honoured, so that 0 is greedy |
 //! | `seed` | not there | same seed, same text |
 //! | `metadata.user_id` | separate cache and scheduling for each | the same, without the part that changes from session to session |
 //! | `tool_choice` any, tool while thinking * | refused | thinks, then must call |
@@ -40,7 +41,10 @@ use crate::wire::{Draft, Request, relaxed};
 
 /// Parses and checks a request body.
 pub(super) fn read(body: &Body, app: &App, caller: &Caller) -> Result<Request, ApiError> {
-    Request::new(app, caller, draft(body, app)?)
+    let (draft, name) = draft(body, app)?;
+    let mut request = Request::new(app, caller, draft)?;
+    request.shown = (!app.strict).then_some(name);
+    Ok(request)
 }
 
 /// The model of a name, as this wire knows names.
@@ -56,8 +60,8 @@ pub(super) fn named(app: &App, name: &str) -> Result<Named, ApiError> {
     })
 }
 
-/// What a body asks for.
-pub(super) fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
+/// What a body asks for, and of which model by name.
+pub(super) fn draft(body: &Body, app: &App) -> Result<(Draft, String), ApiError> {
     let mut value = relaxed::value::<MessagesRequest>(body)?;
     let seed = value.get("seed").and_then(Value::as_u64);
     let user = user(&value)?;
@@ -77,9 +81,10 @@ pub(super) fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
         .filter_map(rule)
         .collect();
     let mut request: MessagesRequest = relaxed::read(body, value)?;
-    let named = named(app, &request.model)?;
+    let name = request.model.clone();
+    let named = named(app, &name)?;
     let recommended = named.model.sampling;
-    let sampling = Params {
+    let mut sampling = Params {
         temperature: request.temperature.unwrap_or(recommended.temperature),
         top_p: request.top_p.unwrap_or(recommended.top_p),
         seed: seed.unwrap_or_else(crate::wire::random),
@@ -87,10 +92,15 @@ pub(super) fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
     };
     let choice = choice(&mut request.tool_choice, &skipped);
     let conversion = ConversionOptions::new()
-        .with_model_versions_by_name([(request.model.clone(), ModelVersion::DeepseekV4Pro)])
+        .with_model_versions_by_name([(name.clone(), ModelVersion::DeepseekV4Pro)])
         .with_default_thinking_mode(named.thinks)
         .with_messages_web_search(WebSearchBehavior::Drop);
     let mut converted = request.convert(conversion)?;
+    let inference = &converted.inference_options;
+    if app.strict {
+        sampling.temperature = inference.temperature.unwrap_or(1.0);
+        sampling.top_p = inference.top_p.unwrap_or(1.0);
+    }
     let tools = converted.conversation.tools.iter().map(|tool| {
         let description = tool.description.clone().unwrap_or_default();
         ToolDefinition::new(&*tool.name, description, tool.parameters.clone())
@@ -124,14 +134,15 @@ pub(super) fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
         stop: converted.parsing_options.stop_sequences.clone(),
         ..answer::Options::default()
     };
-    Ok(Draft {
+    let draft = Draft {
         model: named.model,
         conversation,
         options,
         converted,
         user,
         structure,
-    })
+    };
+    Ok((draft, name))
 }
 
 /// Takes out a choice that the grammar makes and leaves the others to the vendor. Choosing a tool that is not here is no choice.

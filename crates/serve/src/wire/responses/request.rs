@@ -5,7 +5,7 @@
 //!
 //! | Field | Hosted API | Here |
 //! |---|---|---|
-//! | `temperature`, `top_p` while thinking | without effect | honoured, so that 0 is greedy |
+//! | `temperature`, `top_p` while thinking * | without effect | honoured, so that 0 is greedy |
 //! | `seed` | not there | same seed, same text |
 //! | `user` | separate cache and scheduling for each | the same |
 //! | `instructions`, then `developer` messages * | developers speak as users | both are the system prompt; later ones stay in place as users |
@@ -55,7 +55,7 @@ fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
     let mut request: ResponsesRequest = relaxed::read(body, value)?;
     let named = app.catalog.find(&request.model)?;
     let recommended = named.model.sampling;
-    let sampling = Params {
+    let mut sampling = Params {
         temperature: request.temperature.unwrap_or(recommended.temperature),
         top_p: request.top_p.unwrap_or(recommended.top_p),
         seed: seed.unwrap_or_else(crate::wire::random),
@@ -84,6 +84,10 @@ fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
         .or(format);
     asked.repeat(echo, &mut converted);
     let inference = &converted.inference_options;
+    if app.strict {
+        sampling.temperature = inference.temperature.unwrap_or(1.0);
+        sampling.top_p = inference.top_p.unwrap_or(1.0);
+    }
     let options = answer::Options {
         sampling,
         logprobs: inference
