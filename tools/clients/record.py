@@ -10,7 +10,8 @@ tool's round trip can be shown with it, --call NAME rewrites requests that offer
 choice becomes NAME, once, which Fathom's grammar then enforces, and with --with or --text the tool's schema (or grammar) allows only
 these arguments. Nothing else of a request changes, and replies pass as they are. The server has no such switch.
 
-Each line of --out is one exchange: method, path, headers without keys, body and reply, long texts shortened to --keep characters.
+Each line of --out is one exchange: method, path, headers without keys, body and reply. Texts of requests are shortened to --keep
+characters, for they hold the agents' own prompts; lines of replies to ten times that.
 """
 
 import argparse
@@ -128,17 +129,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         upstream.close()
         kept = {key: value for key, value in self.headers.items() if key.lower() not in SECRET}
         record = {
-            "request": {"method": self.command, "path": self.path, "headers": kept, "forced": forced, "body": body},
+            "request": {
+                "method": self.command,
+                "path": self.path,
+                "headers": kept,
+                "forced": forced,
+                "body": shortened(body, options.keep),
+            },
             "reply": {
                 "status": reply.status,
                 "headers": dict(reply.getheaders()),
-                "body": received.decode(errors="replace").split("\n"),
+                "body": shortened(received.decode(errors="replace").split("\n"), 10 * options.keep),
             },
         }
         if cut:
             record["cut"] = cut
         with self.server.writing:
-            print(json.dumps(shortened(record, options.keep), ensure_ascii=False), file=self.server.out, flush=True)
+            print(json.dumps(record, ensure_ascii=False), file=self.server.out, flush=True)
 
     do_GET = do_POST = do_HEAD = do_DELETE = exchange
 
@@ -151,7 +158,7 @@ def main():
     parser.add_argument("--to", default="http://127.0.0.1:8017", help="where Fathom listens")
     parser.add_argument("--port", type=int, default=9017)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--keep", type=int, default=400, help="longest text written down, in characters")
+    parser.add_argument("--keep", type=int, default=300, help="longest text of a request written down, in characters")
     parser.add_argument("--call", metavar="NAME", help="the tool to call first")
     parser.add_argument("--with", dest="arguments", type=json.loads, metavar="JSON", help="its arguments, texts only")
     parser.add_argument("--text", help="what a custom tool is given")

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `model` | names of its own; `claude-opus*` is Pro, other `claude*` Flash | the same, and the only model stands for both; a `[1m]` at the end is not part of a name |
 //! | `model` of a reply * | its own name | the name it was asked by: Claude Code sends no reasoning back to a model of another name |
-| `temperature`, `top_p` while thinking * | without effect | honoured, so that 0 is greedy |
+//! | `temperature`, `top_p` while thinking * | without effect | honoured, so that 0 is greedy |
 //! | `seed` | not there | same seed, same text |
 //! | `metadata.user_id` | separate cache and scheduling for each | the same, without the part that changes from session to session |
 //! | `tool_choice` any, tool while thinking * | refused | thinks, then must call |
