@@ -13,7 +13,7 @@ use super::schema::{Budget, Rigour, children, excerpt, for_each, prepared};
 const SPACE: &str = r"[ \t]|\r?\n[ \t]{0,64}";
 
 /// Schemas tried to find out which one is refused.
-const TRIES_MAX: usize = 200;
+const TRIES_MAX: usize = 40;
 
 /// `schema` with instructions on how to lay JSON out, and to leave out what cannot be enforced if that is wanted.
 pub(super) fn with_layout(schema: &Value, rigour: Rigour) -> Value {

@@ -10,6 +10,8 @@ pub(super) const DEPTH_MAX: usize = 64;
 pub(super) const SCHEMAS_MAX: usize = 20_000;
 /// Most items, properties or characters that a schema may count.
 pub(super) const COUNT_MAX: u64 = 20_000;
+/// Most bytes of schemas that are copied because properties refer to parts of them.
+pub(super) const EXCERPT_BYTES_MAX: usize = 16 << 20;
 /// Most tools of a constraint.
 pub(super) const TOOLS_MAX: usize = 1024;
 

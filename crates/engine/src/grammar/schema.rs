@@ -285,7 +285,7 @@ pub(super) fn excerpt(root: &Value, place: &str, part: &Value) -> Value {
     Value::Object(excerpt)
 }
 
-fn has_reference(schema: &Value) -> bool {
+pub(super) fn has_reference(schema: &Value) -> bool {
     match schema {
         Value::Object(keywords) => keywords
             .iter()

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::format;
 use super::lark::{literal, regex, whole_text};
-use super::schema::{CHANGED, ROOT, excerpt};
+use super::schema::{CHANGED, ROOT, excerpt, has_reference};
 
 /// A way to write a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +13,57 @@ pub(super) enum Value {
     Raw(String),
     /// JSON of this schema.
     Json(Json),
+}
+
+/// Parts of one schema as schemas of their own, and how much of it may be copied for that.
+pub(super) struct Excerpts<'s> {
+    root: &'s Json,
+    root_bytes: usize,
+    /// Bytes that may still be copied or looked at; `None` if they were not enough.
+    pub(super) left: Option<usize>,
+}
+
+impl<'s> Excerpts<'s> {
+    pub(super) fn new(root: &'s Json, left: usize) -> Self {
+        Self {
+            root,
+            root_bytes: root.to_string().len(),
+            left: Some(left),
+        }
+    }
+
+    /// The part at `at`; not valid where too much has been copied.
+    fn of(&mut self, at: &str, part: &Json) -> Json {
+        let cost = if has_reference(part) { self.root_bytes } else { 0 };
+        if self.charge(cost) {
+            excerpt(self.root, at, part)
+        } else {
+            Json::Null
+        }
+    }
+
+    /// Whether so much may still be copied.
+    fn charge(&mut self, bytes: usize) -> bool {
+        self.left = self.left.and_then(|left| left.checked_sub(bytes));
+        self.left.is_some()
+    }
+
+    /// A schema that stands nowhere in the root, made of the one at `at`, but may refer to it.
+    fn of_changed(&mut self, at: &str, schema: &Json) -> Json {
+        if !has_reference(schema) {
+            return schema.clone();
+        }
+        if !self.charge(2 * self.root_bytes) {
+            return Json::Null;
+        }
+        let mut root = self.root.clone();
+        let name = format!("{CHANGED}{}", at.replace(['/', '~'], "."));
+        let place = format!("/{name}");
+        if let Some(keywords) = root.as_object_mut() {
+            keywords.insert(name, schema.clone());
+        }
+        excerpt(&root, &place, schema)
+    }
 }
 
 /// Keywords that say nothing about what is valid.
@@ -34,11 +85,12 @@ const ANNOTATIONS: [&str; 12] = [
 /// Keywords about strings that [`raw`] knows.
 const STRING_KEYWORDS: [&str; 4] = ["pattern", "format", "minLength", "maxLength"];
 
-/// How a value of `schema` may be written; `at` is its place in `root`. Never empty.
-pub(super) fn forms(at: &str, schema: &Json, root: &Json) -> Vec<Value> {
+/// How a value of `schema` may be written; `at` is its place in the schema that `excerpts` are of. Never empty, unless too much
+/// would have been copied.
+pub(super) fn forms(at: &str, schema: &Json, excerpts: &mut Excerpts<'_>) -> Vec<Value> {
     let mut raw = Vec::new();
     let mut json = Vec::new();
-    collect(at, schema, root, 8, &mut raw, &mut json);
+    collect(at, schema, excerpts, 8, &mut raw, &mut json);
     let mut forms = Vec::new();
     if !raw.is_empty() {
         forms.push(Value::Raw(raw.join(" | ")));
@@ -52,17 +104,30 @@ pub(super) fn forms(at: &str, schema: &Json, root: &Json) -> Vec<Value> {
 }
 
 /// Adds the terminals for strings and the schemas for everything else.
-fn collect(at: &str, schema: &Json, root: &Json, depth: usize, raw: &mut Vec<String>, json: &mut Vec<Json>) {
-    let whole = || excerpt(root, at, schema);
-    let Some((at, resolved)) = resolved(at, schema, root) else {
-        return json.push(whole());
+fn collect(
+    at: &str,
+    schema: &Json,
+    excerpts: &mut Excerpts<'_>,
+    depth: usize,
+    raw: &mut Vec<String>,
+    json: &mut Vec<Json>,
+) {
+    /// What looking at a schema counts as: references let few of them stand for very many.
+    const STEP_BYTES: usize = 1000;
+    if !excerpts.charge(STEP_BYTES) {
+        return;
+    }
+    let root = excerpts.root;
+    let Some((place, resolved)) = resolved(at, schema, root) else {
+        return json.push(excerpts.of(at, schema));
     };
     let nothing = Map::new();
     let keywords = match resolved {
         Json::Object(keywords) => keywords,
         Json::Bool(true) => &nothing,
-        _ => return json.push(whole()),
+        _ => return json.push(excerpts.of(at, schema)),
     };
+    let at = place;
     let meaning: Vec<&str> = keywords
         .keys()
         .map(String::as_str)
@@ -78,7 +143,14 @@ fn collect(at: &str, schema: &Json, root: &Json, depth: usize, raw: &mut Vec<Str
         && depth > 0
     {
         for (index, option) in options.iter().enumerate() {
-            collect(&format!("{at}/anyOf/{index}"), option, root, depth - 1, raw, json);
+            collect(
+                &format!("{at}/anyOf/{index}"),
+                option,
+                excerpts,
+                depth - 1,
+                raw,
+                json,
+            );
         }
         return;
     }
@@ -96,6 +168,9 @@ fn collect(at: &str, schema: &Json, root: &Json, depth: usize, raw: &mut Vec<Str
         && only(&["enum", "const", "type"])
     {
         let strings = values.iter().filter_map(Json::as_str);
+        if !excerpts.charge(strings.clone().map(str::len).sum()) {
+            return;
+        }
         if types.is_empty() || types.contains(&"string") {
             raw.extend(strings.map(literal));
         }
@@ -125,22 +200,11 @@ fn collect(at: &str, schema: &Json, root: &Json, depth: usize, raw: &mut Vec<Str
                 schema.retain(|keyword, _| !STRING_KEYWORDS.contains(&keyword.as_str()));
                 schema.insert("type".to_owned(), json!(others));
                 let schema = Json::Object(schema);
-                return json.push(excerpt_of_changed(root, &at, &schema));
+                return json.push(excerpts.of_changed(&at, &schema));
             }
         }
     }
-    json.push(excerpt(root, &at, resolved));
-}
-
-/// A schema that stands nowhere in `root`, made of the one at `at`, but may refer to it.
-fn excerpt_of_changed(root: &Json, at: &str, schema: &Json) -> Json {
-    let mut root = root.clone();
-    let name = format!("{CHANGED}{}", at.replace(['/', '~'], "."));
-    let place = format!("/{name}");
-    if let Some(keywords) = root.as_object_mut() {
-        keywords.insert(name, schema.clone());
-    }
-    excerpt(&root, &place, schema)
+    json.push(excerpts.of(&at, resolved));
 }
 
 /// One of several excerpts. What they refer to moves to the top, where references look for it.

@@ -265,3 +265,63 @@ fn whatever_it_is_given_it_compiles_or_says_why_not() {
     }
     assert!(compiled > 100 && refused > 100, "{compiled} {refused}");
 }
+
+fn arguments(schema: Value) -> Result<Grammar, GrammarError> {
+    let body = ToolBody::Arguments {
+        schema: Some(schema),
+        strict: true,
+    };
+    let tools = vec![ToolRule {
+        name: "f".to_owned(),
+        body,
+    }];
+    let constraint = Constraint::Tools {
+        tools,
+        required: true,
+        parallel: true,
+    };
+    compile(&constraint, Opening::ToolCalls)
+}
+
+#[test]
+fn references_that_stand_for_very_much_are_refused() {
+    // Ten options, each of which has ten, and so on.
+    let definitions: serde_json::Map<String, Value> = (0..8)
+        .map(|level| {
+            let next = json!({"$ref": format!("#/$defs/d{}", level + 1)});
+            (format!("d{level}"), json!({"anyOf": vec![next; 10]}))
+        })
+        .chain([("d8".to_owned(), json!({"type": "string"}))])
+        .collect();
+    let deep = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": definitions});
+    let message = arguments(deep).unwrap_err().to_string();
+    assert!(message.contains("once references are followed"), "{message}");
+    // Many properties that refer to one large definition.
+    let large: Vec<Value> = (0..20_000).map(|n| json!(format!("value {n}"))).collect();
+    let properties: serde_json::Map<String, Value> = (0..2_000)
+        .map(|n| (format!("p{n}"), json!({"$ref": "#/$defs/large"})))
+        .collect();
+    let wide = json!({"type": "object", "properties": properties, "$defs": {"large": {"enum": large}}});
+    let message = arguments(wide).unwrap_err().to_string();
+    assert!(message.contains("once references are followed"), "{message}");
+}
+
+#[test]
+fn arguments_as_a_whole_are_an_object() {
+    for (schema, expected) in [
+        (json!({"type": "array"}), "tools/0 (f)/type: found \"array\""),
+        (json!({"anyOf": [{}]}), "tools/0 (f)/anyOf: not possible"),
+        (json!({"$ref": "#"}), "tools/0 (f): the reference leads nowhere"),
+        (
+            json!({"properties": {"a\"b": {}}}),
+            "tools/0 (f)/properties/a\"b: the name",
+        ),
+        (
+            json!({"properties": {"a": {"not": {}}}}),
+            "tools/0 (f)/properties/a/not: ",
+        ),
+    ] {
+        let message = arguments(schema).unwrap_err().to_string();
+        assert!(message.starts_with(expected), "{message}");
+    }
+}
