@@ -153,18 +153,23 @@ impl LedgerOptions {
         }
     }
 
-    fn options(&self, create: bool) -> anyhow::Result<Options> {
+    /// Limits of keys that have none of their own.
+    pub(crate) fn limits(&self) -> Limits {
         // Their parser keeps to the range.
         let requests = |limit: Option<Limit>| u32::try_from(limit?.number()?).ok();
+        Limits {
+            concurrent: requests(self.key_concurrent),
+            concurrent_per_model: requests(self.key_concurrent_per_model),
+            tokens_per_minute: self.key_tokens_per_minute.and_then(Limit::number),
+            tokens_per_day: self.key_tokens_per_day.and_then(Limit::number),
+        }
+    }
+
+    fn options(&self, create: bool) -> anyhow::Result<Options> {
         Ok(Options {
             prices: self.prices()?,
             currency: self.currency,
-            limits: Limits {
-                concurrent: requests(self.key_concurrent),
-                concurrent_per_model: requests(self.key_concurrent_per_model),
-                tokens_per_minute: self.key_tokens_per_minute.and_then(Limit::number),
-                tokens_per_day: self.key_tokens_per_day.and_then(Limit::number),
-            },
+            limits: self.limits(),
             create,
         })
     }

@@ -21,6 +21,9 @@ impl Report<'_> {
             "key_needed": access.key_needed(),
             "keys": self.keys.usable,
             "accounts": self.args.ledger.path(),
+            "key_limits": self.args.ledger.limits(),
+            "encrypted": self.args.network.is_encrypted(),
+            "body_bytes_max": self.args.network.body_max,
             "available_bytes": self.machine.available_bytes,
             "models": models.map(|(model, rates)| of_model(model, rates)).collect::<Vec<_>>(),
         })

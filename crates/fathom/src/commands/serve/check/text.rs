@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use fathom_accounts::Limits;
 use fathom_engine::memory::Bytes;
 
 use super::Report;
@@ -42,7 +43,7 @@ impl Report<'_> {
             let _ = writeln!(
                 out,
                 "\nRates are estimates for one request alone: what a token reads and computes (`fathom plan` counts it) against this \
-                 machine's memory\nand arithmetic, measured just now, times the share of them that was reached when it was measured."
+                 machine's memory\nand arithmetic, measured just now beside whatever else runs, times the share of them that was reached when it was measured."
             );
         }
         match self.problems {
@@ -79,6 +80,15 @@ impl Report<'_> {
         let path = self.args.ledger.path();
         let path = path.map_or_else(|| "in memory".to_owned(), |path| path.display().to_string());
         line(out, "accounts", &path);
+        line(out, "per key", &of_limits(self.args.ledger.limits()));
+        let network = &self.args.network;
+        let encrypted = if network.is_encrypted() {
+            "encrypted"
+        } else {
+            "not encrypted"
+        };
+        let bodies = format!("{encrypted}; requests of up to {}", bytes(network.body_max));
+        line(out, "connections", &bodies);
     }
 
     fn memory(&self, out: &mut String) {
@@ -105,6 +115,22 @@ impl Report<'_> {
         );
         line(out, "free now", &free);
     }
+}
+
+/// Limits that hold where a key has none of its own.
+fn of_limits(limits: Limits) -> String {
+    let limit = |most: Option<u64>, what: &str| most.map(|most| format!("{} {what}", count(most)));
+    let all = [
+        limit(limits.concurrent.map(u64::from), "requests at once"),
+        limit(limits.concurrent_per_model.map(u64::from), "at once of a model"),
+        limit(limits.tokens_per_minute, "tokens a minute"),
+        limit(limits.tokens_per_day, "tokens a day"),
+    ];
+    let all: Vec<_> = all.into_iter().flatten().collect();
+    if all.is_empty() {
+        return "no limits but a key's own".to_owned();
+    }
+    format!("at most {}, if it has no limits of its own", all.join(", "))
 }
 
 fn describe(out: &mut String, model: &Planned, rates: &Rates) {
