@@ -8,7 +8,7 @@ use deepseek_recipe::stream::{
 };
 use fathom_engine::answer::{self, Answer, Event, Text};
 use fathom_engine::sampling;
-use fathom_prompt::Tokenizer;
+use fathom_prompt::{Defect, Tokenizer};
 
 /// Of so many of the most likely tokens the hosted API tells the log-probability.
 pub(crate) const LIKELY: usize = 20;
@@ -86,7 +86,13 @@ impl Pieces {
 
     /// Where the output departed from its format, and what was made of it.
     pub(crate) fn defects(&self, answer: &Answer) -> Vec<String> {
-        let mut defects: Vec<_> = answer.parsed.defects.iter().map(ToString::to_string).collect();
+        // That a text ends early is no fault of one that was cut.
+        let cut = answer.finish_reason == answer::FinishReason::Length;
+        let told = |defect: &&Defect| {
+            !(cut && matches!(defect, Defect::CutShort { .. } | Defect::UnclosedReasoning { .. }))
+        };
+        let defects = answer.parsed.defects.iter().filter(told);
+        let mut defects: Vec<_> = defects.map(ToString::to_string).collect();
         let calls = answer.parsed.tool_calls.len();
         if !self.offers_tools && calls > 0 {
             defects.push(format!(

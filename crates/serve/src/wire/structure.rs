@@ -53,6 +53,17 @@ pub(crate) fn rule(name: &str, parameters: Option<Value>, strict: bool) -> ToolR
     }
 }
 
+/// JSON of a schema: to the letter if it is `strict`, otherwise of as much of it as can be enforced.
+pub(crate) fn json(schema: Value, strict: bool) -> Constraint {
+    if strict {
+        Constraint::Json {
+            schema: Some(closed(schema)),
+        }
+    } else {
+        Constraint::LooseJson { schema }
+    }
+}
+
 /// A strict schema: objects that do not say whether they take more than their properties take no more.
 pub(crate) fn closed(mut schema: Value) -> Value {
     close(&mut schema);

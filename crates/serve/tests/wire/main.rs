@@ -4,6 +4,7 @@
 //! remains is compared to the last byte.
 
 mod auth;
+mod chat;
 mod client;
 mod completions;
 mod drain;

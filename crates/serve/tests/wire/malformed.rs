@@ -145,3 +145,49 @@ fn bad_responses() {
     });
     check("/v1/responses", &good);
 }
+
+#[test]
+fn bad_chats() {
+    let good = json!({
+        "model": "m", "max_tokens": 1, "temperature": 0.5, "top_p": 0.9, "stop": ["x"], "stream": false, "seed": 3,
+        "thinking": {"type": "disabled"}, "reasoning_effort": "low", "logprobs": true, "top_logprobs": 2, "user_id": "u",
+        "frequency_penalty": 0.5, "stream_options": {"include_usage": true}, "parallel_tool_calls": false,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": {"type": "object",
+            "properties": {"a": {"type": "string", "pattern": "a+"}}, "required": ["a"]}}},
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "tools": [{"type": "function", "function": {"name": "f", "description": "d", "strict": true,
+            "parameters": {"type": "object", "properties": {"a": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}}}],
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "s"}]},
+            {"role": "user", "content": "hello", "name": "n"},
+            {"role": "assistant", "content": null, "reasoning_content": "t", "tool_calls": [
+                {"id": "a", "type": "function", "index": 0, "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "r"}]},
+        ],
+    });
+    check("/v1/chat/completions", &good);
+}
+
+#[test]
+fn bad_completions() {
+    let texts = json!({
+        "model": "m", "prompt": ["a", "b"], "max_tokens": 1, "temperature": 0.5, "top_p": 0.9, "seed": 3, "stop": ["x"],
+        "logprobs": 2, "echo": true, "stream": false, "user": "u",
+    });
+    check("/v1/completions", &texts);
+    let hole =
+        json!({"model": "m", "prompt": "a", "suffix": "b", "max_tokens": 1, "user_id": "u", "stop": "x"});
+    check("/beta/completions", &hole);
+    let tokens = json!({"model": "m", "prompt": [[1, 2], [3]], "max_tokens": 1, "logprobs": 0});
+    check("/completions", &tokens);
+}
+
+#[test]
+fn bad_texts_and_tokens() {
+    check(
+        "/tokenize",
+        &json!({"model": "m", "messages": [{"role": "user", "content": "a"}], "ids": true}),
+    );
+    check("/v1/tokenize", &json!({"model": "m", "text": "a", "ids": false}));
+    check("/detokenize", &json!({"model": "m", "ids": [1, 2, 3]}));
+}

@@ -1,7 +1,6 @@
 //! What a good request gets.
 
 use fathom_serve::Alias;
-use serde_json::Value;
 
 use crate::client::Running;
 
@@ -13,163 +12,12 @@ fn question(more: &str) -> String {
     )
 }
 
-/// `json` with everything blanked that depends on weights, time or chance.
-fn blanked(json: &str) -> String {
-    let mut value: Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
-    let mut blank = |path: &str, with: &str| {
-        if let Some(found) = value
-            .pointer_mut(path)
-            .filter(|found| !found.is_null() && **found != "")
-        {
-            *found = Value::from(with);
-        }
-    };
-    blank("/id", "ID");
-    blank("/created", "TIME");
-    blank("/system_fingerprint", "FINGERPRINT");
-    for place in ["message", "delta"] {
-        blank(&format!("/choices/0/{place}/content"), "TEXT");
-        blank(&format!("/choices/0/{place}/reasoning_content"), "TEXT");
-    }
-    blank("/choices/0/finish_reason", "REASON");
-    for count in [
-        "completion_tokens",
-        "total_tokens",
-        "completion_tokens_details/reasoning_tokens",
-    ] {
-        blank(&format!("/usage/{count}"), "N");
-    }
-    value.to_string()
-}
-
-/// The events of a stream, blanked, with runs of equal ones shown once.
-fn events(body: &str) -> Vec<String> {
-    let mut shown: Vec<String> = Vec::new();
-    for event in body.split_terminator("\n\n") {
-        let data = event
-            .strip_prefix("data: ")
-            .unwrap_or_else(|| panic!("no data: {event:?}"));
-        let data = if data == "[DONE]" {
-            data.to_owned()
-        } else {
-            blanked(data)
-        };
-        if shown.last() != Some(&data) {
-            shown.push(data);
-        }
-    }
-    shown
-}
-
-/// All texts of a stream under `field`, joined.
-fn joined(body: &str, field: &str) -> String {
-    let events = body
-        .split_terminator("\n\n")
-        .filter_map(|event| event.strip_prefix("data: {"));
-    let texts = events.map(|event| serde_json::from_str::<Value>(&format!("{{{event}")).unwrap());
-    texts
-        .filter_map(|chunk| chunk["choices"][0]["delta"][field].as_str().map(str::to_owned))
-        .collect()
-}
-
 #[test]
-fn one_reply() {
+fn a_reply_says_what_computed_it() {
     let server = Running::start(|_| ());
-    let reply = server.chat(&question(OFF));
     assert_eq!(
-        (reply.status, reply.content_type.as_str()),
-        (200, "application/json")
-    );
-    assert_eq!(
-        blanked(&reply.body),
-        r#"{"id":"ID","object":"chat.completion","created":"TIME","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"TEXT"},"logprobs":null,"finish_reason":"REASON"}],"usage":{"prompt_tokens":PROMPT,"completion_tokens":"N","total_tokens":"N","prompt_tokens_details":{"cached_tokens":0},"prompt_cache_hit_tokens":0,"prompt_cache_miss_tokens":PROMPT,"prompt_cache_miss_reason":"the rest is below one page"},"system_fingerprint":"FINGERPRINT"}"#
-            .replace("PROMPT", &reply.json()["usage"]["prompt_tokens"].to_string())
-    );
-    assert_eq!(
-        reply.json()["system_fingerprint"],
+        server.chat(&question(OFF)).json()["system_fingerprint"],
         format!("fathom_{}_reference", env!("CARGO_PKG_VERSION"))
-    );
-}
-
-#[test]
-fn a_stream_without_thinking() {
-    let server = Running::start(|_| ());
-    let whole = server.chat(&question(OFF)).json();
-    let reply = server.chat(&question(&format!(r#"{OFF}, "stream": true"#)));
-    assert_eq!(
-        (reply.status, reply.content_type.as_str()),
-        (200, "text/event-stream; charset=utf-8")
-    );
-    let chunk = |rest: &str| {
-        format!(
-            r#"{{"id":"ID","object":"chat.completion.chunk","created":"TIME","model":"m","system_fingerprint":"FINGERPRINT",{rest}}}"#
-        )
-    };
-    let prompt = whole["usage"]["prompt_tokens"].as_u64().unwrap();
-    assert_eq!(
-        events(&reply.body),
-        [
-            chunk(
-                r#""choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]"#
-            ),
-            chunk(
-                r#""choices":[{"index":0,"delta":{"content":"TEXT"},"logprobs":null,"finish_reason":null}]"#
-            ),
-            chunk(&format!(
-                r#""choices":[{{"index":0,"delta":{{"content":""}},"logprobs":null,"finish_reason":"REASON"}}],"usage":{{"prompt_tokens":{prompt},"completion_tokens":"N","total_tokens":"N","prompt_tokens_details":{{"cached_tokens":{cached}}},"prompt_cache_hit_tokens":{cached},"prompt_cache_miss_tokens":1}}"#,
-                cached = prompt - 1
-            )),
-            "[DONE]".to_owned(),
-        ]
-    );
-    assert_eq!(
-        joined(&reply.body, "content"),
-        whole["choices"][0]["message"]["content"].as_str().unwrap()
-    );
-}
-
-#[test]
-fn a_stream_with_thinking_and_usage() {
-    let server = Running::start(|_| ());
-    let whole = server.chat(&question(r#""reasoning_effort": "high""#)).json();
-    let stream = r#""reasoning_effort": "high", "stream": true, "stream_options": {"include_usage": true}"#;
-    let reply = server.chat(&question(stream));
-    let shown = events(&reply.body);
-    let choices = |delta: &str| {
-        format!(
-            r#""choices":[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":null}}],"usage":null}}"#
-        )
-    };
-    assert!(
-        shown[0].ends_with(&choices(
-            r#"{"role":"assistant","content":null,"reasoning_content":""}"#
-        )),
-        "{}",
-        shown[0]
-    );
-    assert!(
-        shown[1].ends_with(&choices(r#"{"content":null,"reasoning_content":"TEXT"}"#)),
-        "{}",
-        shown[1]
-    );
-    let last = &shown[shown.len() - 2];
-    assert!(
-        last.contains(r#""delta":{"content":"","reasoning_content":null}"#),
-        "{last}"
-    );
-    assert!(
-        last.contains(r#""completion_tokens_details":{"reasoning_tokens":"#),
-        "{last}"
-    );
-    assert_eq!(shown.last().unwrap(), "[DONE]");
-    let message = &whole["choices"][0]["message"];
-    assert_eq!(
-        joined(&reply.body, "reasoning_content"),
-        message["reasoning_content"].as_str().unwrap()
-    );
-    assert_eq!(
-        joined(&reply.body, "content"),
-        message["content"].as_str().unwrap()
     );
 }
 

@@ -31,7 +31,10 @@ pub(crate) fn events(reply: &Reply) -> Vec<Event> {
         .filter(|event| !event.starts_with(':'));
     let events = events.map(|event| Event {
         name: lines(event, "event: ").unwrap_or_default(),
-        data: serde_json::from_str(&lines(event, "data: ").unwrap()).unwrap(),
+        data: match lines(event, "data: ").unwrap().as_str() {
+            "[DONE]" => Value::from("[DONE]"),
+            data => serde_json::from_str(data).unwrap(),
+        },
     });
     events.collect()
 }
@@ -66,13 +69,25 @@ fn blank(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(blank),
         Value::Object(fields) => {
+            // How many tokens a text has is the model's business; their shape is shown once.
+            for list in ["content", "reasoning_content", "top_logprobs"] {
+                if let Some(Value::Array(tokens)) = fields.get_mut(list)
+                    && tokens.iter().all(|token| token.get("logprob").is_some())
+                {
+                    tokens.truncate(1);
+                }
+            }
             for (name, value) in fields {
                 let with = match name.as_str() {
                     "id" | "item_id" | "call_id" | "signature" | "encrypted_content" => "ID",
-                    "text" | "thinking" | "partial_json" | "arguments" => "TEXT",
-                    "delta" if value.is_string() => "TEXT",
-                    "created_at" | "completed_at" => "TIME",
-                    "output_tokens" | "reasoning_tokens" | "total_tokens" | "sequence_number" => "N",
+                    "token" | "text" | "thinking" | "partial_json" | "arguments" => "TEXT",
+                    "delta" | "content" | "reasoning_content" if value.is_string() => "TEXT",
+                    "bytes" => "BYTES",
+                    "logprob" => "LOGPROB",
+                    "system_fingerprint" => "FINGERPRINT",
+                    "created" | "created_at" | "completed_at" => "TIME",
+                    "completion_tokens" | "output_tokens" | "reasoning_tokens" | "total_tokens"
+                    | "sequence_number" => "N",
                     "prompt_cache_miss_reason" => "WHY",
                     _ => "",
                 };

@@ -186,7 +186,7 @@ fn what_cannot_be_enforced_is_told() {
             "regular expression",
         ),
         (
-            json!({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "colour"}}}}),
+            json!({"response_format": {"type": "json_schema", "json_schema": {"strict": true, "schema": {"type": "colour"}}}}),
             "schema",
         ),
         (

@@ -9,15 +9,15 @@ use serde_json::Value;
 
 use super::schema::{ChatRequest, Tool};
 use crate::error::ApiError;
-use crate::wire::structure::{self, Structure, closed};
+use crate::wire::choice::Choice;
+use crate::wire::structure::{self, Structure};
 
 /// Tools and response format of a request, before conversion.
 pub(super) struct Asked {
     /// How each tool may be called.
     rules: Vec<ToolRule>,
-    /// A call must come.
-    required: bool,
-    /// Several may.
+    choice: Choice,
+    /// Several calls may come.
     parallel: bool,
     format: Format,
 }
@@ -31,39 +31,30 @@ enum Format {
 
 impl Asked {
     /// Of `request`.
-    pub(super) fn of(request: &ChatRequest) -> Result<Self, ApiError> {
-        let tools = request.tools.as_deref().unwrap_or_default();
-        let mut rules: Vec<_> = tools.iter().map(rule).collect();
-        let required = match &request.tool_choice {
-            // What cannot be called cannot be required.
-            _ if tools.is_empty() => false,
-            Some(ChatCompletionToolChoiceOption::Required) => true,
+    pub(super) fn of(request: &ChatRequest) -> Self {
+        let choice = match &request.tool_choice {
+            Some(ChatCompletionToolChoiceOption::Required) => Choice::Required,
             Some(ChatCompletionToolChoiceOption::Named { function, .. }) => {
-                // The prompt keeps the others, so that what the cache has of it stays good.
-                rules.retain(|rule| rule.name == function.name);
-                if rules.is_empty() {
-                    return Err(ApiError::invalid(format!(
-                        "Invalid value for 'tool_call': no function named '{}' was specified in the 'tools' parameter.",
-                        function.name
-                    )));
-                }
-                true
+                Choice::named(function.name.clone())
             }
-            Some(ChatCompletionToolChoiceOption::Auto | ChatCompletionToolChoiceOption::None) | None => false,
+            Some(ChatCompletionToolChoiceOption::Auto | ChatCompletionToolChoiceOption::None) | None => {
+                Choice::Auto
+            }
         };
-        Ok(Self {
-            rules,
-            required,
+        Self {
+            rules: request.tools.iter().flatten().map(rule).collect(),
+            choice,
             parallel: request.parallel_tool_calls.unwrap_or(true),
             format: format(request.response_format.as_ref()),
-        })
+        }
     }
 
     /// Puts it into the conversation as the prompt shows it; what remains is for the grammar.
-    pub(super) fn settle(self, conversation: &mut Conversation) -> Option<Structure> {
-        if conversation.offers_tools() {
-            conversation.tool_choice = structure::tool_choice(self.required, conversation);
-        }
+    pub(super) fn settle(
+        self,
+        conversation: &mut Conversation,
+        strict: bool,
+    ) -> Result<Option<Structure>, ApiError> {
         conversation.response_format = match &self.format {
             // Nothing in the prompt says what a regular expression wants; the client's own words do.
             Format::Text | Format::Regex(_) => ResponseFormat::Text,
@@ -72,17 +63,17 @@ impl Asked {
                 schema: schema.clone(),
             },
         };
-        if conversation.offers_tools() {
-            // An answer that may be text or calls is held to the calls' form only; its text is what the prompt says.
-            return Some(Structure::tools(self.rules, self.required, self.parallel));
-        }
-        Some(Structure::demanded(match self.format {
-            Format::Text => return None,
-            Format::JsonObject => Constraint::Json { schema: None },
-            Format::JsonSchema { schema, strict } => Constraint::Json {
-                schema: Some(if strict { closed(schema) } else { schema }),
-            },
-            Format::Regex(regex) => Constraint::Regex(regex),
+        // An answer that may be text or calls is held to the calls' form only; its text is what the prompt says.
+        let calls = self
+            .choice
+            .settle(self.rules, self.parallel, conversation, strict)?;
+        Ok(calls.or_else(|| {
+            Some(Structure::demanded(match self.format {
+                Format::Text => return None,
+                Format::JsonObject => Constraint::Json { schema: None },
+                Format::JsonSchema { schema, strict } => structure::json(schema, strict),
+                Format::Regex(regex) => Constraint::Regex(regex),
+            }))
         }))
     }
 }

@@ -86,12 +86,12 @@ pub(super) fn draft(request: ChatRequest, app: &App) -> Result<Draft, ApiError> 
     let conversion = ConversionOptions::new()
         .with_model_versions_by_name([(request.model.clone(), ModelVersion::DeepseekV4Pro)])
         .with_default_thinking_mode(named.thinks);
-    let asked = Asked::of(&request)?;
+    let asked = Asked::of(&request);
     let (vendor, tools) = vendor(request, strict);
     let converted = vendor.convert(conversion)?;
     let modes = named.model.engine.renderer().modes();
     let mut conversation = conversation(&converted.conversation, tools, modes)?;
-    let structure = asked.settle(&mut conversation);
+    let structure = asked.settle(&mut conversation, strict)?;
     let inference = &converted.inference_options;
     if strict {
         sampling.temperature = inference.temperature.unwrap_or(1.0);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::custom::{self, CustomTool};
 use crate::wire::choice::Choice;
-use crate::wire::structure::{self, Structure, closed};
+use crate::wire::structure::{self, Structure};
 
 /// Tools, choice and format, taken out of a body where the vendor's conversion would refuse or change them.
 pub(super) struct Asked {
@@ -87,20 +87,20 @@ impl Asked {
 
     /// Puts it into the conversation as the prompt shows it; what remains is for the grammar.
     pub(super) fn format(&self, conversation: &mut Conversation) -> Option<Structure> {
-        let schema = match self.format.as_ref()? {
+        let constraint = match self.format.as_ref()? {
             Format::JsonObject => {
                 conversation.response_format = ResponseFormat::JsonObject;
-                None
+                Constraint::Json { schema: None }
             }
             Format::JsonSchema { schema, strict } => {
                 let schema = schema.clone();
                 conversation.response_format = ResponseFormat::JsonSchema {
                     schema: schema.clone(),
                 };
-                Some(if *strict { closed(schema) } else { schema })
+                structure::json(schema, *strict)
             }
         };
-        Some(Structure::demanded(Constraint::Json { schema }))
+        Some(Structure::demanded(constraint))
     }
 
     /// How each tool may be called, by the name that the prompt gives it.
