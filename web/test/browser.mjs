@@ -6,7 +6,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { launch, watched } from "./browser/chromium.mjs";
-import { relay, serve } from "./browser/server.mjs";
+import { newAccounts, relay, serve } from "./browser/server.mjs";
 
 const shots = process.env["SHOTS"];
 let server;
@@ -14,7 +14,7 @@ let front;
 let browser;
 
 before(async () => {
-  server = await serve();
+  server = await serve(newAccounts());
   front = await relay(server.url);
   browser = await launch();
   if (shots) await mkdir(shots, { recursive: true });
@@ -428,6 +428,47 @@ test("the operator's page: live figures, usage, and the same bounds", async () =
     await shot(page, "admin-phone-dark");
   } finally {
     await context.close();
+  }
+  assert.deepEqual(complaints, []);
+});
+
+test("keys: asked for at once, refused if wrong, charged, and seen by the operator", async () => {
+  const accounts = newAccounts();
+  const user = accounts.key("ann", "--currency", "CNY", "--tokens-per-day", "100k");
+  const operator = accounts.key("root", "--admin");
+  const locked = await serve(accounts, "--require-key");
+  const { page, context, complaints } = await watched(browser, locked.url);
+  page.setDefaultTimeout(8000);
+  try {
+    await page.goto(`${locked.url}/`);
+    const field = page.locator('dialog input[type="password"]');
+    await field.fill("sk-wrong");
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByText("The server does not know this key.").waitFor();
+    await field.fill(user);
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.locator("dialog").waitFor({ state: "detached" });
+    await say(page, "What is 17 + 25?");
+    assert.match(await answered(page), /42/);
+    await page.locator(".meter").click();
+    assert.match(await page.locator(".meter-cost").innerText(), /CN¥0\.0\d+/);
+    // An ordinary key opens no figures.
+    await page.goto(`${locked.url}/admin`);
+    await page.getByText("This page needs a key with admin right.").waitFor();
+    await page.locator('input[type="password"]').fill(operator);
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.locator(".tiles").waitFor();
+    const usage = page.locator(".panel", { hasText: "By key" });
+    await usage.locator("tbody tr", { hasText: "ann" }).waitFor();
+    assert.match(await usage.locator("tbody tr", { hasText: "ann" }).innerText(), /CN¥0\.0\d+/);
+    await usage.getByRole("radio", { name: "By model" }).click();
+    await usage.locator("tbody tr", { hasText: "fathom-small-1" }).waitFor();
+    await page.locator(".panel", { hasText: "Ends in" }).locator("tr", { hasText: "ann" }).getByText("/ 100,000").waitFor();
+    await page.locator(".panel", { hasText: "Ends in" }).scrollIntoViewIfNeeded();
+    await shot(page, "admin-keys-light");
+  } finally {
+    await context.close();
+    await locked.end();
   }
   assert.deepEqual(complaints, []);
 });

@@ -106,8 +106,8 @@ function Tiles() {
   const diskBudget = shown.reduce((sum, m) => sum + (m.cache_disk_budget_bytes ?? 0), 0);
   const tiles: [string, string, string][] = [
     [t().running, n(last.running), `${n(last.waiting)} ${t().queued}`],
-    [t().prefill, compact(last.prefill_tokens, locale.value), "token"],
-    [t().decode, compact(last.decode_tokens, locale.value), "token"],
+    [t().prefill, compact(last.prefill_tokens, locale.value), t().tokensSoFar],
+    [t().decode, compact(last.decode_tokens, locale.value), t().tokensSoFar],
     [t().hitShare, percent, `${compact(last.hit_tokens, locale.value)} / ${compact(last.asked_tokens, locale.value)}`],
     [`${t().cache}: ${t().cacheRam}`, bytes(last.ram_bytes, locale.value), t().ofBudget(bytes(ramBudget, locale.value))],
     ...(diskBudget > 0
@@ -159,6 +159,7 @@ function Charts() {
       <Chart
         title={t().requests}
         times={times}
+        unit="whole"
         show={tokens}
         series={[
           { name: t().running, values: all.map((f) => f.model.running) },
@@ -169,8 +170,9 @@ function Charts() {
         title={t().batch}
         note={t().batchNote}
         times={times}
+        unit="whole"
         show={tokens}
-        series={[{ name: t().batch, values: ratio(all, ["prefill_tokens", "decode_tokens"], "steps") }]}
+        series={[{ name: t().batchMean, values: ratio(all, ["prefill_tokens", "decode_tokens"], "steps").map((v) => v ?? 0) }]}
       />
       <Chart
         title={t().cacheHits}
@@ -184,6 +186,7 @@ function Charts() {
       <Chart
         title={t().cache}
         times={times}
+        unit="bytes"
         show={size}
         series={[
           { name: t().cacheRam, values: all.map((f) => f.model.ram_bytes) },
@@ -193,6 +196,7 @@ function Charts() {
       <Chart
         title={t().memory}
         times={times}
+        unit="bytes"
         show={size}
         series={[
           { name: t().process, values: all.map((f) => f.resident) },
@@ -224,7 +228,7 @@ function Lookups() {
             <dt>{t().reasons[reason] ?? reason}</dt>
             <dd>
               <svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">
-                <rect width={(100 * n) / most} height="8" rx="1" />
+                <rect width={(100 * n) / most} height="8" />
               </svg>
               {count(n, locale.value)}
             </dd>

@@ -17,14 +17,19 @@ interface Props {
   times: number[];
   series: Series[];
   show(value: number): string;
-  /** The top of the scale, where it is fixed. */
-  most?: number;
+  /** What the scale counts: things that are whole, bytes, or anything. */
+  unit?: "whole" | "bytes";
 }
+
+const powers = (base: number, factors: number[], most: number) =>
+  Array.from({ length: most }, (_, i) => factors.map((factor) => factor * base ** i)).flat();
+/** Steps between the lines of a scale. */
+const STEPS = { whole: powers(10, [1, 2, 5], 12), bytes: powers(2, [1], 50) };
 
 const HEIGHT = 150;
 const COLOURS = { light: ["#1a6b8c", "#c4711b"], dark: ["#6dbddd", "#e9a867"] };
 
-export function Chart({ title, note, times, series, show, most }: Props) {
+export function Chart({ title, note, times, series, show, unit }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const shape = `${isDark()} ${locale.value} ${series.map((s) => s.name).join()}`;
@@ -45,10 +50,16 @@ export function Chart({ title, note, times, series, show, most }: Props) {
         legend: { show: false },
         cursor: { drag: { x: false, y: false }, points: { size: 6 } },
         padding: [8, 8, 0, 0],
-        scales: { y: { range: (_, __, high) => [0, most ?? Math.max(1, (high ?? 0) * 1.1)] } },
+        scales: { y: { range: (_, __, high) => [0, Math.max(unit === "bytes" ? 1024 : 1, (high ?? 0) * 1.1)] } },
         axes: [
-          { ...axis, space: 70, values: (_, splits) => splits.map(clock) },
-          { ...axis, size: 58, space: 34, values: (_, splits) => splits.map((v) => format.current(v)) },
+          { ...axis, size: 26, space: 80, values: (_, splits) => splits.map(clock) },
+          {
+            ...axis,
+            size: 58,
+            space: 28,
+            ...(unit ? { incrs: STEPS[unit] } : {}),
+            values: (_, splits) => splits.map((v) => format.current(v)),
+          },
         ],
         series: [
           {},

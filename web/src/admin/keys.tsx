@@ -22,12 +22,12 @@ interface Key {
 
 /** The keys, what they may use and what of it they are using. */
 export function Keys() {
-  const [keys, setKeys] = useState<Key[] | null>(null);
+  const [reply, setReply] = useState<{ accounts: boolean; keys: Key[] } | null>(null);
   useEffect(() => {
     const abort = new AbortController();
     const load = () =>
-      getJson<{ keys: Key[] }>("/admin/api/keys", abort.signal).then(
-        (reply) => setKeys(reply.keys),
+      getJson<{ accounts: boolean; keys: Key[] }>("/admin/api/keys", abort.signal).then(
+        setReply,
         // The rest of the page says what is wrong.
         () => undefined,
       );
@@ -38,7 +38,8 @@ export function Keys() {
       clearInterval(timer);
     };
   }, []);
-  if (!keys) return null;
+  if (!reply) return null;
+  const { accounts, keys } = reply;
   const n = (value: number) => count(value, locale.value);
   const of = (used: number, limit: number | null) => (
     <td>
@@ -51,7 +52,7 @@ export function Keys() {
         <h2>{t().keys}</h2>
       </div>
       {keys.length === 0 ? (
-        <p class="quiet">{t().noKeys}</p>
+        <p class="quiet">{accounts ? t().noKeys : t().noAccounts}</p>
       ) : (
         <div class="table">
           <table>

@@ -30,14 +30,16 @@ export function Usage() {
   const [from, setFrom] = useState(day(29));
   const [to, setTo] = useState(day(0));
   const [rows, setRows] = useState<Row[] | null>(null);
+  const [recorded, setRecorded] = useState(true);
   const [trouble, setTrouble] = useState("");
   useEffect(() => {
     const abort = new AbortController();
     const load = async () => {
       const query = new URLSearchParams({ by, from, to, offset: String(-new Date().getTimezoneOffset()) });
       try {
-        const reply = await getJson<{ rows: Row[] }>(`/admin/api/usage?${query}`, abort.signal);
+        const reply = await getJson<{ accounts: boolean; rows: Row[] }>(`/admin/api/usage?${query}`, abort.signal);
         setRows(reply.rows);
+        setRecorded(reply.accounts);
         setTrouble("");
       } catch (error) {
         if (abort.signal.aborted) return;
@@ -78,7 +80,7 @@ export function Usage() {
           <input class="field" type="date" value={to} min={from} onChange={(e) => e.currentTarget.value && setTo(e.currentTarget.value)} />
         </label>
       </div>
-      {trouble ? <p class="bad">{trouble}</p> : rows && rows.length === 0 ? <p class="quiet">{t().noUsage}</p> : rows && <Table by={by} rows={rows} />}
+      {trouble ? <p class="bad">{trouble}</p> : rows && rows.length === 0 ? <p class="quiet">{recorded ? t().noUsage : t().noAccounts}</p> : rows && <Table by={by} rows={rows} />}
     </section>
   );
 }

@@ -158,11 +158,15 @@ export function problemText(problem: Problem): string {
 }
 
 /** Shorter answers come in one piece, and say nothing of the rate. */
-const RATED_MS_MIN = 100;
+const RATED_MS_MIN = 20;
+const RATED_TOKENS_MIN = 16;
 
 function Figures({ message }: { message: Message }) {
   const { usage, writingMs = 0 } = message;
   if (!usage) return null;
-  const rate = writingMs >= RATED_MS_MIN ? compact(((usage.output - 1) / writingMs) * 1000, locale.value) : "";
-  return <span class="figures">{t().answerStats(count(usage.output, locale.value), rate)}</span>;
+  const rated = writingMs >= RATED_MS_MIN && usage.output >= RATED_TOKENS_MIN;
+  const rate = rated ? compact(((usage.output - 1) / writingMs) * 1000, locale.value) : "";
+  const parts = [t().answerStats(count(usage.output, locale.value), rate)];
+  if (usage.hit > 0) parts.push(t().answerCached(count(usage.hit, locale.value)));
+  return <span class="figures">{parts.join(" · ")}</span>;
 }

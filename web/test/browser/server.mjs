@@ -1,8 +1,9 @@
 // The real server with the built-in model, and before it a relay that can make it slow, cut its answers or refuse.
 
-import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -17,9 +18,22 @@ export function program() {
   return found;
 }
 
+/** A file of accounts that is nobody's. */
+export function newAccounts() {
+  const home = mkdtempSync(join(tmpdir(), "fathom-page-"));
+  const file = join(home, "accounts.sqlite");
+  return {
+    file,
+    /** Makes a key and gives its secret. */
+    key: (name, ...flags) =>
+      JSON.parse(execFileSync(program(), ["keys", "create", name, "--json", "--accounts", file, ...flags], { encoding: "utf8" })).secret,
+    end: () => rmSync(home, { recursive: true }),
+  };
+}
+
 /** Starts `fathom serve` on a free port; resolves once it answers. */
-export async function serve(...more) {
-  const child = spawn(program(), ["serve", "--port", "0", ...more], { stdio: ["ignore", "pipe", "pipe"] });
+export async function serve(accounts, ...more) {
+  const child = spawn(program(), ["serve", "--port", "0", "--accounts", accounts.file, ...more], { stdio: ["ignore", "pipe", "pipe"] });
   const said = { text: "" };
   const url = await new Promise((resolve, reject) => {
     const look = (chunk) => {
@@ -35,7 +49,7 @@ export async function serve(...more) {
     url,
     end: () =>
       new Promise((resolve) => {
-        child.once("exit", resolve);
+        child.once("exit", () => resolve(accounts.end()));
         child.kill("SIGKILL");
       }),
   };

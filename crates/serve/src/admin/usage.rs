@@ -32,6 +32,8 @@ pub(crate) struct Wanted {
 /// One row for each group and currency.
 #[derive(Serialize)]
 pub(crate) struct Usage {
+    /// Whether this server records usage at all.
+    accounts: bool,
     rows: Vec<Sum>,
 }
 
@@ -57,7 +59,10 @@ pub(crate) async fn usage(
     let Query(wanted) = query.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
     let sums = wanted.sums()?;
     let Some(accounts) = app.accounts.clone() else {
-        return Ok(Json(Usage { rows: Vec::new() }));
+        return Ok(Json(Usage {
+            accounts: false,
+            rows: Vec::new(),
+        }));
     };
     // It reads the file.
     let report = tokio::task::spawn_blocking(move || accounts.report(&sums)).await;
@@ -65,6 +70,7 @@ pub(crate) async fn usage(
         .map_err(|error| ApiError::internal(error.to_string()))?
         .map_err(|error| ApiError::internal(error.to_string()))?;
     Ok(Json(Usage {
+        accounts: true,
         rows: rows.into_iter().map(Sum::of).collect(),
     }))
 }

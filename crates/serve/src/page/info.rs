@@ -98,9 +98,7 @@ fn describe(model: &ServedModel, app: &App, caller: &Caller) -> Model {
 fn price(model: &ServedModel, app: &App, caller: &Caller) -> Option<Price> {
     // Who needs no key is not charged.
     let (accounts, key) = (app.accounts.as_ref()?, caller.key.as_ref()?);
-    let price = accounts
-        .prices()
-        .price(model.tier.name(), caller.at, key.currency)?;
+    let price = accounts.prices().price(&model.price, caller.at, key.currency)?;
     let (hit, miss, output) = (
         price.per_token.hit_picos,
         price.per_token.miss_picos,

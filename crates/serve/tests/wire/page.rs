@@ -85,6 +85,10 @@ fn the_operators_page_sees_what_was_computed() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(server.get("/admin/api/live?since=yesterday").status, 400);
+    // Without accounts nothing is recorded, which is not the same as nothing used.
+    for path in ["/admin/api/usage?by=key", "/admin/api/keys"] {
+        assert_eq!(server.get(path).json()["accounts"], false, "{path}");
+    }
 }
 
 fn get_with(server: &Running, path: &str, secret: &str) -> Reply {
