@@ -104,10 +104,10 @@ function Tiles() {
   const shown = models.value.filter((m) => shownModel.value === null || m.id === shownModel.value);
   const ramBudget = shown.reduce((sum, m) => sum + m.cache_ram_budget_bytes, 0);
   const diskBudget = shown.reduce((sum, m) => sum + (m.cache_disk_budget_bytes ?? 0), 0);
-  const tiles: [string, string, string][] = [
+  const tiles: [name: string, value: string, note: string, exact?: string][] = [
     [t().running, n(last.running), `${n(last.waiting)} ${t().queued}`],
-    [t().prefill, compact(last.prefill_tokens, locale.value), t().tokensSoFar],
-    [t().decode, compact(last.decode_tokens, locale.value), t().tokensSoFar],
+    [t().prefill, compact(last.prefill_tokens, locale.value), t().tokensSoFar, n(last.prefill_tokens)],
+    [t().decode, compact(last.decode_tokens, locale.value), t().tokensSoFar, n(last.decode_tokens)],
     [t().hitShare, percent, `${compact(last.hit_tokens, locale.value)} / ${compact(last.asked_tokens, locale.value)}`],
     [`${t().cache}: ${t().cacheRam}`, bytes(last.ram_bytes, locale.value), t().ofBudget(bytes(ramBudget, locale.value))],
     ...(diskBudget > 0
@@ -117,10 +117,10 @@ function Tiles() {
   ];
   return (
     <dl class="tiles">
-      {tiles.map(([name, value, note]) => (
+      {tiles.map(([name, value, note, exact]) => (
         <div key={name} class="panel">
           <dt>{name}</dt>
-          <dd>{value}</dd>
+          <dd title={exact}>{value}</dd>
           <dd class="hint">{note}</dd>
         </div>
       ))}

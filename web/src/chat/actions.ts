@@ -77,7 +77,6 @@ export async function resume(message: Message): Promise<void> {
 
 async function write(blank: Message, asked: Message[]): Promise<void> {
   if (!model.value) return;
-  await put(blank.conversation, { ...blank, finish: "lost" });
   const done = await answer({
     model: model.value,
     thinking: thinking.value,

@@ -41,7 +41,9 @@ export async function answer(job: Job): Promise<Message> {
     phase: signal("waiting"),
     stop: () => abort.abort(),
   };
+  // Before the answer is in the conversation, so that it is never seen as one that has ended.
   runs.value = new Map(runs.value).set(conversation, run);
+  await put(conversation, { ...run.answer.value, finish: "lost" });
   const writing = new Writing(run);
   let outcome: { finish: Finish; problem?: Problem };
   const kept = setInterval(() => void checkpoint({ ...writing.now(), finish: "lost" }), CHECKPOINT_MS);

@@ -27,6 +27,8 @@ export async function watched(browser, origin, options = {}) {
   const complaints = [];
   await context.exposeFunction("__violation", (what) => complaints.push(`policy: ${what}`));
   await context.addInitScript(() => {
+    // The likeliest words, so that answers are the same each time.
+    localStorage.setItem("fathom.settings", JSON.stringify({ system: "", temperature: 0, topP: null, maxTokens: null }));
     addEventListener("securitypolicyviolation", (event) => {
       window["__violation"](`${event.effectiveDirective} ${event.blockedURI} ${event.sample} ${event.sourceFile}:${event.lineNumber}`);
     });
