@@ -29,6 +29,7 @@ mod error;
 mod grammars;
 mod network;
 mod observe;
+mod openapi;
 mod options;
 mod page;
 mod presence;

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::observe::{Panics, observe};
 use crate::wire::{chat, completions, messages, models, operator, responses, tokenize};
-use crate::{admin, page};
+use crate::{admin, openapi, page};
 
 /// All paths over `app`.
 pub(crate) fn router(app: &Arc<App>) -> Router {
@@ -43,6 +43,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/models/{name}", get(models::model))
         .route("/health", get(models::health))
         .route("/metrics", get(operator::metrics))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/user/balance", get(operator::balance))
         .merge(page::routes())
         .merge(admin::routes())
@@ -82,10 +83,7 @@ async fn base() -> Json<Value> {
 /// Which pages of other origins may send requests: none unless the operator names them. Keys are sent as headers, never as
 /// cookies, so a page must know a key to use it.
 fn cors(origins: &[String]) -> CorsLayer {
-    let cors = CorsLayer::new()
-        .allow_methods([Method::GET, Method::HEAD, Method::POST])
-        .expose_headers(["x-request-id", "x-deepseek-request-id", "retry-after"].map(HeaderName::from_static))
-        .max_age(Duration::from_hours(1));
+    let cors = CorsLayer::new();
     if origins.is_empty() {
         return cors;
     }
@@ -101,6 +99,9 @@ fn cors(origins: &[String]) -> CorsLayer {
     };
     cors.allow_origin(origins)
         .allow_headers(AllowHeaders::mirror_request())
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .expose_headers(["x-request-id", "x-deepseek-request-id", "retry-after"].map(HeaderName::from_static))
+        .max_age(Duration::from_hours(1))
 }
 
 async fn no_such_path(State(app): State<Arc<App>>, uri: Uri) -> ApiError {

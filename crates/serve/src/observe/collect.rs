@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use fathom_cache::{Miss, Stats};
-use fathom_engine::SchedulerStats;
+use fathom_engine::{BATCH_SIZES, SchedulerStats};
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -183,6 +183,29 @@ impl Collector for Engines {
         let names: Vec<_> = self.models.iter().map(|model| model.name.as_str()).collect();
         let scheduler: Vec<_> = self.models.iter().map(|model| model.engine.stats()).collect();
         figures(&mut encoder, &SCHEDULER, &names, &scheduler)?;
+        let help = "Answers that took a step together";
+        let mut family = encoder.encode_descriptor("batch_size", help, None, MetricType::Histogram)?;
+        for (name, stats) in names.iter().zip(&scheduler) {
+            let bound = |&most: &usize| {
+                if most == usize::MAX {
+                    f64::INFINITY
+                } else {
+                    most as f64
+                }
+            };
+            let buckets: Vec<_> = BATCH_SIZES.iter().map(bound).zip(stats.batches).collect();
+            let steps = stats.batches.iter().sum();
+            family
+                .encode_family(&[("model", *name)])?
+                .encode_histogram::<NoLabelSet>(stats.decode_tokens as f64, steps, &buckets, None)?;
+        }
+        let help = "Time spent on forward passes and what follows from them";
+        let mut family = encoder.encode_descriptor("computing_seconds", help, None, MetricType::Counter)?;
+        for (name, stats) in names.iter().zip(&scheduler) {
+            let seconds = ConstCounter::new(stats.computing.as_secs_f64());
+            seconds.encode(family.encode_family(&[("model", *name)])?)?;
+        }
+
         let caches: Vec<_> = self
             .models
             .iter()

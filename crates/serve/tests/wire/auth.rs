@@ -177,3 +177,42 @@ fn nobody_sees_by_counts_what_others_have_asked() {
     // And each of them has its own from now on.
     assert_eq!(usage(&server, &second, "u"), warm);
 }
+
+#[test]
+fn pages_of_other_origins_may_ask_only_if_they_are_named() {
+    let ask = |server: &Running, origin: &str| {
+        let preflight = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization,content-type"),
+        ];
+        let reply = Reply::read(server.send_with("OPTIONS /v1/chat/completions", &preflight, ""));
+        reply.header("access-control-allow-origin").map(str::to_owned)
+    };
+    let closed = Running::start(|_| ());
+    assert_eq!(ask(&closed, "https://a.example"), None);
+    let server = Running::start(|options| options.cors_origins = vec!["https://a.example".to_owned()]);
+    assert_eq!(
+        ask(&server, "https://a.example").as_deref(),
+        Some("https://a.example")
+    );
+    assert_eq!(ask(&server, "https://b.example"), None);
+    let open = Running::start(|options| options.cors_origins = vec!["*".to_owned()]);
+    assert_eq!(ask(&open, "https://b.example").as_deref(), Some("*"));
+    // And replies can be read by them, with the request's id.
+    let headers = [
+        ("origin", "https://a.example"),
+        ("content-type", "application/json"),
+    ];
+    let reply = Reply::read(server.send_with("POST /v1/chat/completions", &headers, ONE_TOKEN));
+    assert_eq!(
+        reply.header("access-control-allow-origin"),
+        Some("https://a.example")
+    );
+    assert!(
+        reply
+            .header("access-control-expose-headers")
+            .unwrap()
+            .contains("x-request-id")
+    );
+}

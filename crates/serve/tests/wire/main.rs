@@ -15,6 +15,7 @@ mod load;
 mod malformed;
 mod messages;
 mod metrics;
+mod openapi;
 mod page;
 mod replay;
 mod replies;

@@ -66,6 +66,16 @@ fn figures_count_what_happens() {
     assert_eq!(value("fathom_ledger_failures_total"), 0.0);
     assert_eq!(value(r#"fathom_running{model="m"}"#), 0.0);
     assert!(value(r#"fathom_decode_tokens_total{model="m"}"#) >= 12.0);
+    let (steps, decodes) = (
+        value(r#"fathom_batch_size_count{model="m"}"#),
+        value(r#"fathom_batch_size_sum{model="m"}"#),
+    );
+    assert!(
+        text.contains(r#"fathom_batch_size_bucket{le="+Inf",model="m"}"#),
+        "{text}"
+    );
+    assert!((12.0..=decodes).contains(&steps), "{steps} {decodes}");
+    assert!(value(r#"fathom_computing_seconds_total{model="m"}"#) > 0.0);
     assert!(value(r#"fathom_cache_ram_bytes{model="m"}"#) > 0.0);
     assert!(value("process_resident_memory_bytes") > 1e6);
     let lookups: f64 = text

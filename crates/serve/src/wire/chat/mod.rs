@@ -3,6 +3,8 @@
 mod asked;
 mod request;
 mod schema;
+
+pub(crate) use schema::ChatRequest;
 mod strict;
 
 use std::sync::Arc;

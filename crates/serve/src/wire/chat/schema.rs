@@ -11,6 +11,8 @@ use serde::de::{Deserializer, Error as _, SeqAccess, Visitor, value::SeqAccessDe
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::openapi::{FunctionTool, ResponseFormat, Stop, TextOrParts, ToolChoice};
+
 /// Body of `POST /chat/completions`. Unknown fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct ChatRequest {
@@ -28,8 +30,10 @@ pub(crate) struct ChatRequest {
     /// The same as `max_tokens`, which comes first.
     pub(super) max_completion_tokens: Option<u32>,
     /// 0 to 2.
+    #[schema(minimum = 0, maximum = 2)]
     pub(super) temperature: Option<f32>,
     /// Above 0, to 1.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     pub(super) top_p: Option<f32>,
     /// Checked, without effect.
     pub(super) frequency_penalty: Option<f32>,
@@ -38,26 +42,27 @@ pub(crate) struct ChatRequest {
     /// Same seed, same text.
     pub(super) seed: Option<i64>,
     /// A string or up to sixteen that end the answer.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Stop>)]
     pub(super) stop: Option<ChatCompletionStopSequences>,
     /// Send the answer as it is written.
     pub(super) stream: Option<bool>,
     /// For streams.
     pub(super) stream_options: Option<StreamOptions>,
     /// `{"type": "text" | "json_object" | "json_schema" | "regex", ...}`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<ResponseFormat>)]
     pub(super) response_format: Option<ChatCompletionResponseFormat>,
     /// Up to 128 functions.
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<FunctionTool>>)]
     pub(super) tools: Option<Vec<Tool>>,
     /// `none`, `auto`, `required` or a function's name in `{"type": "function", "function": {"name"}}`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<ToolChoice>)]
     pub(super) tool_choice: Option<ChatCompletionToolChoiceOption>,
     /// Whether several calls in one answer are allowed; they are if it does not say.
     pub(super) parallel_tool_calls: Option<bool>,
     /// Report log-probabilities.
     pub(super) logprobs: Option<bool>,
     /// Of this many of the most likely tokens, 0 to 20.
+    #[schema(maximum = 20)]
     pub(super) top_logprobs: Option<u8>,
     /// Whose cache to use: up to 512 bytes.
     pub(super) user_id: Option<String>,
@@ -71,22 +76,22 @@ pub(crate) struct ChatRequest {
 pub(super) enum ChatMessage {
     /// Instructions.
     System {
-        #[schema(value_type = Option<Object>)]
+        #[schema(value_type = Option<TextOrParts>)]
         content: Option<Content>,
     },
     /// The same under its newer name.
     Developer {
-        #[schema(value_type = Option<Object>)]
+        #[schema(value_type = Option<TextOrParts>)]
         content: Option<Content>,
     },
     /// What the user says.
     User {
-        #[schema(value_type = Option<Object>)]
+        #[schema(value_type = Option<TextOrParts>)]
         content: Option<Content>,
     },
     /// What the model said.
     Assistant {
-        #[schema(value_type = Option<Object>)]
+        #[schema(value_type = Option<TextOrParts>)]
         content: Option<Content>,
         reasoning_content: Option<String>,
         tool_calls: Option<Vec<SentCall>>,
@@ -95,7 +100,7 @@ pub(super) enum ChatMessage {
     },
     /// What a tool gave back.
     Tool {
-        #[schema(value_type = Option<Object>)]
+        #[schema(value_type = Option<TextOrParts>)]
         content: Option<Content>,
         tool_call_id: String,
     },

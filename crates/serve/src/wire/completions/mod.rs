@@ -4,6 +4,8 @@ mod answers;
 mod reply;
 mod request;
 mod schema;
+
+pub(crate) use schema::CompletionRequest;
 mod written;
 
 use std::sync::Arc;

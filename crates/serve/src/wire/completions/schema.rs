@@ -6,13 +6,15 @@ use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::openapi::{PromptForms, Stop};
+
 /// Body of `POST /completions`. Unknown fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct CompletionRequest {
     /// Name or alias of a model.
     pub(super) model: String,
     /// A text, a list of texts, a list of token ids, or a list of such lists: each is completed on its own.
-    #[schema(value_type = Object)]
+    #[schema(value_type = PromptForms)]
     pub(super) prompt: Prompts,
     /// What comes behind the text to be written, for models that were taught to fill in.
     pub(super) suffix: Option<String>,
@@ -27,7 +29,7 @@ pub(crate) struct CompletionRequest {
     /// Same seed, same text.
     pub(super) seed: Option<i64>,
     /// A string or up to sixteen that end the completion.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Stop>)]
     pub(super) stop: Option<ChatCompletionStopSequences>,
     /// Report log-probabilities, with this many of the most likely tokens: 0 to 20.
     pub(super) logprobs: Option<u32>,
