@@ -38,6 +38,29 @@ pub(crate) fn conversation(
     })
 }
 
+/// Lets a conversation end with a user's turn, or an answer to go on with: instructions at its end are the user's then, and behind
+/// an answer the user has said nothing yet. The later encoding asks for an answer anyway, the earlier one only behind a
+/// user's turn.
+pub(super) fn ask(messages: &mut Vec<Message>, modes: &[Thinking]) {
+    if modes.contains(&Thinking::Low) {
+        return;
+    }
+    let begins = messages
+        .iter()
+        .take_while(|message| matches!(message, Message::System { .. }))
+        .count();
+    for message in messages[begins..].iter_mut().rev() {
+        let Message::System { content } = message else {
+            break;
+        };
+        *message = Message::user(std::mem::take(content));
+    }
+    let last = messages.last();
+    if let None | Some(Message::System { .. } | Message::Assistant { prefix: false, .. }) = last {
+        messages.push(Message::user(""));
+    }
+}
+
 fn message(message: &InputMessage) -> Message {
     match message {
         InputMessage::System { content, .. } => Message::system(content.as_str()),
@@ -93,6 +116,44 @@ fn thinking(effort: Option<ReasoningEffort>, modes: &[Thinking]) -> Thinking {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conversation_ends_with_a_question() {
+        let (system, user, answer) = (Message::system("s"), Message::user("u"), Message::assistant("a"));
+        for (given, expected) in [
+            (vec![system.clone()], vec![system.clone(), Message::user("")]),
+            (
+                vec![system.clone(), user.clone(), system.clone()],
+                vec![system.clone(), user.clone(), Message::user("s")],
+            ),
+            (
+                vec![user.clone(), answer.clone()],
+                vec![user.clone(), answer.clone(), Message::user("")],
+            ),
+            (
+                vec![user.clone(), system.clone(), user.clone()],
+                vec![user.clone(), system.clone(), user.clone()],
+            ),
+        ] {
+            let mut messages = given;
+            ask(&mut messages, &[Thinking::Off, Thinking::High]);
+            assert_eq!(messages, expected);
+        }
+        let mut unfinished = vec![
+            user,
+            Message::Assistant {
+                content: "a".to_owned(),
+                reasoning_content: None,
+                tool_calls: Vec::new(),
+                prefix: true,
+                task: None,
+                sampled: None,
+            },
+        ];
+        let as_it_was = unfinished.clone();
+        ask(&mut unfinished, &[]);
+        assert_eq!(unfinished, as_it_was);
+    }
 
     #[test]
     fn efforts_map_to_what_the_checkpoint_was_trained_with() {

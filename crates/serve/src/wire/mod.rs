@@ -103,6 +103,8 @@ impl Draft {
             model: self.model.engine.identity(),
             isolation: &caller.isolation(&self.user),
         };
+        let modes = self.model.engine.renderer().modes();
+        conversation::ask(&mut self.conversation.messages, modes);
         app.replay.fill(scope, &mut self.conversation);
         Prompt::of_conversation(&self.model.engine, &self.conversation)
             .map_err(|error| ApiError::invalid(error.to_string()))
