@@ -11,6 +11,8 @@ use crate::error::ApiError;
 pub(crate) enum Choice {
     /// The model decides.
     Auto,
+    /// It must not call any.
+    Never,
     /// It must call a tool.
     Required,
     /// It must call one of these, or with `required` unset may.
@@ -36,7 +38,8 @@ impl Choice {
         matches!(self, Self::Required | Self::Among { required: true, .. })
     }
 
-    /// Checks the choice, writes it into the conversation and says what it asks of the answer, if tools are on offer. `rules` are
+    /// Checks the choice, writes it into the conversation and says what is asked of the answer: calls if tools are on offer, else
+    /// `format`. (An answer that may be text or calls is held to the calls' form; its text is what the prompt says.) `rules` are
     /// all tools that can be called. Those that are not chosen stay in the prompt, so that what is cached of it stays of use.
     ///
     /// A model that thinks can be made to call a tool only by its grammar, after the reasoning; the hosted API refuses that.
@@ -44,11 +47,15 @@ impl Choice {
         self,
         mut rules: Vec<ToolRule>,
         parallel: bool,
+        format: Option<Structure>,
         conversation: &mut Conversation,
         strict: bool,
     ) -> Result<Option<Structure>, ApiError> {
+        if self == Self::Never {
+            return Ok(format.or_else(|| Some(Structure::text())));
+        }
         if !conversation.offers_tools() {
-            return Ok(None);
+            return Ok(format);
         }
         let required = self.is_required();
         if required && strict && conversation.thinking.is_on() {
@@ -95,7 +102,7 @@ mod tests {
         let rules = ["a", "b", "found"]
             .map(|name| structure::rule(name, None, false))
             .into();
-        let settled = choice.settle(rules, true, &mut conversation, strict);
+        let settled = choice.settle(rules, true, None, &mut conversation, strict);
         let structure = settled.map_err(|error| error.message().to_owned())?.unwrap();
         let Constraint::Tools { tools, required, .. } = structure.constraint else {
             unreachable!()
@@ -134,6 +141,20 @@ mod tests {
         ] {
             assert_eq!(settled(choice, thinking, false), Ok(expected));
         }
+    }
+
+    #[test]
+    fn who_may_not_call_tools_writes_text_or_what_was_asked_for() {
+        let mut conversation = Conversation::from_user("q");
+        let json = Structure::demanded(Constraint::Json { schema: None });
+        let mut settled = |format| {
+            let rules = vec![structure::rule("a", None, false)];
+            Choice::Never
+                .settle(rules, true, format, &mut conversation, false)
+                .unwrap()
+        };
+        assert_eq!(settled(None), Some(Structure::text()));
+        assert_eq!(settled(Some(json.clone())), Some(json));
     }
 
     #[test]

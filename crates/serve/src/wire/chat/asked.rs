@@ -37,9 +37,8 @@ impl Asked {
             Some(ChatCompletionToolChoiceOption::Named { function, .. }) => {
                 Choice::named(function.name.clone())
             }
-            Some(ChatCompletionToolChoiceOption::Auto | ChatCompletionToolChoiceOption::None) | None => {
-                Choice::Auto
-            }
+            Some(ChatCompletionToolChoiceOption::None) => Choice::Never,
+            Some(ChatCompletionToolChoiceOption::Auto) | None => Choice::Auto,
         };
         Self {
             rules: request.tools.iter().flatten().map(rule).collect(),
@@ -63,18 +62,15 @@ impl Asked {
                 schema: schema.clone(),
             },
         };
-        // An answer that may be text or calls is held to the calls' form only; its text is what the prompt says.
-        let calls = self
-            .choice
-            .settle(self.rules, self.parallel, conversation, strict)?;
-        Ok(calls.or_else(|| {
-            Some(Structure::demanded(match self.format {
-                Format::Text => return None,
-                Format::JsonObject => Constraint::Json { schema: None },
-                Format::JsonSchema { schema, strict } => structure::json(schema, strict),
-                Format::Regex(regex) => Constraint::Regex(regex),
-            }))
-        }))
+        let format = match self.format {
+            Format::Text => None,
+            Format::JsonObject => Some(Constraint::Json { schema: None }),
+            Format::JsonSchema { schema, strict } => Some(structure::json(schema, strict)),
+            Format::Regex(regex) => Some(Constraint::Regex(regex)),
+        };
+        let format = format.map(Structure::demanded);
+        self.choice
+            .settle(self.rules, self.parallel, format, conversation, strict)
     }
 }
 

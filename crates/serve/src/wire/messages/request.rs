@@ -122,13 +122,11 @@ pub(super) fn draft(body: &Body, app: &App) -> Result<(Draft, String), ApiError>
         let schema = schema.clone();
         conversation.response_format = ResponseFormat::JsonSchema { schema };
     }
-    // An answer that may be text or calls is held to the calls' form; its text is what the prompt says.
-    let structure = choice
-        .settle(rules, parallel, &mut conversation, app.strict)?
-        .or(format.map(|schema| {
-            let schema = Some(closed(schema));
-            Structure::demanded(Constraint::Json { schema })
-        }));
+    let format = format.map(|schema| {
+        let schema = Some(closed(schema));
+        Structure::demanded(Constraint::Json { schema })
+    });
+    let structure = choice.settle(rules, parallel, format, &mut conversation, app.strict)?;
     let options = answer::Options {
         sampling,
         stop: converted.parsing_options.stop_sequences.clone(),
@@ -148,6 +146,7 @@ pub(super) fn draft(body: &Body, app: &App) -> Result<(Draft, String), ApiError>
 /// Takes out a choice that the grammar makes and leaves the others to the vendor. Choosing a tool that is not here is no choice.
 fn choice(choice: &mut Option<MessagesToolChoice>, skipped: &[String]) -> Choice {
     let made = match choice {
+        Some(MessagesToolChoice::None) => return Choice::Never,
         Some(MessagesToolChoice::Any { .. }) => Choice::Required,
         Some(MessagesToolChoice::Tool { name, .. }) if skipped.contains(name) => Choice::Auto,
         Some(MessagesToolChoice::Tool { name, .. }) => Choice::named(std::mem::take(name)),

@@ -78,10 +78,7 @@ fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
     let mut conversation = conversation(&converted.conversation, tools.collect(), modes)?;
     let format = asked.format(&mut conversation);
     let rules = asked.rules(&converted);
-    // An answer that may be text or calls is held to the calls' form; its text is what the prompt says.
-    let structure = choice
-        .settle(rules, asked.parallel, &mut conversation, app.strict)?
-        .or(format);
+    let structure = choice.settle(rules, asked.parallel, format, &mut conversation, app.strict)?;
     asked.repeat(echo, &mut converted);
     let inference = &converted.inference_options;
     if app.strict {
@@ -108,6 +105,7 @@ fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
 /// Takes out a choice that the grammar makes and leaves the others to the vendor.
 fn choice(choice: &mut Option<ResponsesToolChoice>) -> Choice {
     let made = match choice {
+        Some(ResponsesToolChoice::None) => return Choice::Never,
         Some(ResponsesToolChoice::Required) => Choice::Required,
         Some(ResponsesToolChoice::Named(
             ResponsesNamedToolChoice::Function { name } | ResponsesNamedToolChoice::Custom { name },
