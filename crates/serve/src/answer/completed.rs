@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Job;
 use super::cut::Cut;
 use super::pace::Pace;
-use crate::observe::{Metrics, Seen};
+use crate::observe::{Metrics, Seen, milliseconds};
 
 /// A finished answer, for logs and ledgers.
 #[derive(Debug, Clone)]
@@ -190,7 +190,6 @@ impl Completed {
 
     /// Its line in the log. No text of the conversation is in it.
     pub(crate) fn log(&self, recorded: Option<&Recorded>) {
-        let milliseconds = |time: Duration| time.as_micros() as f64 / 1e3;
         let cost = recorded.and_then(|recorded| Some(format!("{} {}", recorded.cost?, recorded.currency)));
         let (wire, model, outcome) = (self.wire, self.model.as_str(), self.outcome.as_str());
         let usage = self.usage;

@@ -7,4 +7,4 @@ mod request;
 
 pub(crate) use metrics::{Metrics, Refused, Seen};
 pub(crate) use panics::{Panics, note as note_panic};
-pub(crate) use request::{Arrival, observe};
+pub(crate) use request::{Arrival, milliseconds, observe};

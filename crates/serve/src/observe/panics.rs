@@ -37,3 +37,25 @@ fn text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
         .unwrap_or_else(|| "no message".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+    use crate::presence::Presence;
+
+    #[tokio::test]
+    async fn a_bug_is_an_error_that_is_counted_and_says_nothing_of_the_request() {
+        let metrics = Arc::new(Metrics::new(&[], &Presence::default()));
+        let reply = Panics(Arc::clone(&metrics)).response_for_panic(Box::new("in the middle of a secret"));
+        assert_eq!(reply.status(), 500);
+        let body = to_bytes(reply.into_body(), 1000).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            body["error"]["message"],
+            "The request met a bug in Fathom; its log has more"
+        );
+        assert!(metrics.text().contains("fathom_panics_total 1\n"));
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -21,6 +21,11 @@ use crate::error::ErrorText;
 
 /// Longest text of a client's that goes into the log.
 const FOREIGN_ID_BYTES_MAX: usize = 128;
+
+/// Longest word of a client's that an error in the log may quote.
+const QUOTED_BYTES_MAX: usize = 32;
+/// What machines ask for every few seconds: nobody wants a line for each time that it worked.
+const ASKED_OFTEN: [&str; 3] = ["/health", "/metrics", "/admin/api/live"];
 
 /// A request at the door.
 #[derive(Debug, Clone)]
@@ -67,13 +72,16 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     app.metrics.replied(&method, route.as_deref(), status);
     if !arrival.answered.load(Ordering::Relaxed) {
         let error = response.extensions_mut().remove::<ErrorText>();
-        let error = error.as_ref().map(|error| error.0.as_str());
+        let error = error.as_ref().map(|error| without_quotations(&error.0));
+        let error = error.as_deref();
         let route = route.as_deref().unwrap_or("unknown path");
-        let ms = arrival.at.elapsed().as_secs_f64() * 1e3;
+        let ms = milliseconds(arrival.at.elapsed());
         let status = status.as_u16();
         let _entered = span.enter();
         if status >= 500 {
             tracing::error!(target: "fathom::request", %method, route, status, ms, error, "replied");
+        } else if status < 400 && ASKED_OFTEN.contains(&route) {
+            tracing::debug!(target: "fathom::request", %method, route, status, ms, error, "replied");
         } else {
             tracing::info!(target: "fathom::request", %method, route, status, ms, error, "replied");
         }
@@ -107,4 +115,65 @@ fn sane(value: &HeaderValue) -> Option<&str> {
     let fit =
         (1..=FOREIGN_ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     fit.then_some(text)
+}
+
+/// An error's text without what it quotes: errors of the parser quote what stands in the wrong place, and that may be what a
+/// person has written. Single words stay: the name of a role or a field.
+fn without_quotations(text: &str) -> String {
+    let mut rest = text;
+    let mut safe = String::new();
+    while let Some(begin) = rest.find(['"', '`']) {
+        let (before, quotation) = rest.split_at(begin);
+        safe.push_str(before);
+        // The mark is one byte. Within double quotes a backslash stands before what does not end them.
+        let (mark, inside) = quotation.split_at(1);
+        let mut escaped = false;
+        let end = inside.char_indices().find(|&(_, symbol)| {
+            let ends = !escaped && mark.starts_with(symbol);
+            escaped = !escaped && symbol == '\\' && mark == "\"";
+            ends
+        });
+        // What is not closed is left out to its end.
+        let (quoted, after) = end.map_or((inside, ""), |(end, _)| (&inside[..end], &inside[end + 1..]));
+        let is_word = quoted.len() <= QUOTED_BYTES_MAX && !quoted.contains(char::is_whitespace);
+        safe.push_str(mark);
+        safe.push_str(if is_word { quoted } else { "…" });
+        safe.push_str(mark);
+        rest = after;
+    }
+    safe + rest
+}
+
+/// For lines of the log.
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_errors_quote_is_not_logged() {
+        for (text, logged) in [
+            (
+                "messages[0].role: unknown variant `robot`, expected `user`",
+                "messages[0].role: unknown variant `robot`, expected `user`",
+            ),
+            (
+                r#"tools: invalid type: string "Dear \"doctor\", I", expected a sequence at line 1"#,
+                r#"tools: invalid type: string "…", expected a sequence at line 1"#,
+            ),
+            (
+                "unknown variant `my secret plan`, and `",
+                "unknown variant `…`, and ``",
+            ),
+            (r#"a "b\" c"#, r#"a "…""#),
+            ("`日本語日本語日本語日本語`", "`…`"),
+            ("plain", "plain"),
+            ("", ""),
+        ] {
+            assert_eq!(without_quotations(text), logged);
+        }
+    }
 }
