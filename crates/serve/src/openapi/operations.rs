@@ -129,8 +129,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ..GET
     },
     Operation {
-        paths: &["/anthropic", "/anthropic/v1"],
-        id: "anthropic_base",
+        paths: &["/v1", "/beta", "/anthropic", "/anthropic/v1"],
+        id: "base",
         summary: "Says that something is here",
         tag: "Anthropic",
         key: false,
