@@ -109,7 +109,7 @@ async fn no_such_path(State(app): State<Arc<App>>, uri: Uri) -> ApiError {
         return ApiError::plain(StatusCode::NOT_FOUND, None, "");
     }
     let message = format!(
-        "There is no {}; this server has POST /v1/chat/completions, GET /v1/models and GET /health.",
+        "There is no {}; GET /openapi.json describes what this server has.",
         uri.path()
     );
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message)

@@ -98,16 +98,24 @@ pub(crate) struct Certificate {
     config: RustlsConfig,
     /// The files when they were last looked at.
     seen: Files,
+    /// Listened to from the beginning: what is not listened to ends the process.
+    hangups: Hangups,
 }
 
 /// What the files hold; `None` for one that cannot be read.
 type Files = [Option<Vec<u8>>; 2];
 
 impl Certificate {
+    /// Must be called inside a tokio runtime.
     pub(crate) fn load(tls: Tls) -> Result<Self, TlsError> {
         let seen = files(&tls);
         let config = RustlsConfig::from_config(tls.load()?);
-        Ok(Self { tls, config, seen })
+        Ok(Self {
+            tls,
+            config,
+            seen,
+            hangups: Hangups::new(),
+        })
     }
 
     pub(crate) fn config(&self) -> RustlsConfig {
@@ -117,10 +125,9 @@ impl Certificate {
     /// Takes a renewed certificate into use: soon after its files change, and at once on SIGHUP. What cannot be used is
     /// reported and changes nothing.
     pub(crate) async fn watch(mut self) -> Infallible {
-        let mut hangups = Hangups::new();
         loop {
             let asked = tokio::select! {
-                () = hangups.next() => true,
+                () = self.hangups.next() => true,
                 () = tokio::time::sleep(LOOK_INTERVAL) => false,
             };
             let tls = self.tls.clone();

@@ -9,17 +9,21 @@ mod operations;
 mod replies;
 mod requests;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use axum::Json;
+use axum::extract::State;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
+use crate::app::App;
 use crate::wire::chat::ChatRequest;
 use crate::wire::completions::CompletionRequest;
 use crate::wire::tokenize::{DetokenizeRequest, TokenizeRequest};
 use operations::{OPERATIONS, Operation, Reply};
-pub(crate) use requests::{FunctionTool, PromptForms, ResponseFormat, Stop, TextOrParts, ToolChoice};
+pub(crate) use requests::{
+    Effort, FunctionTool, MessagesThinkingType, PromptForms, ResponseFormat, Stop, TextOrParts, ToolChoice,
+};
 
 /// Names of schemas, and where they come from.
 #[derive(OpenApi)]
@@ -46,12 +50,24 @@ pub(crate) use requests::{FunctionTool, PromptForms, ResponseFormat, Stop, TextO
 )))]
 struct Schemas;
 
-/// The document, which is the same for all servers of this version.
+/// The document of all servers of this version.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
-/// The document.
-pub(crate) async fn openapi() -> Json<&'static Value> {
-    Json(&DOCUMENT)
+/// The document, with the names of this server's models as examples.
+pub(crate) async fn openapi(State(app): State<Arc<App>>) -> Json<Value> {
+    let names: Vec<_> = app.catalog.models().iter().map(|model| &model.name).collect();
+    let mut document = DOCUMENT.clone();
+    if let Some(schemas) = document
+        .pointer_mut("/components/schemas")
+        .and_then(Value::as_object_mut)
+    {
+        for schema in schemas.values_mut() {
+            if schema.pointer("/properties/model/type").is_some() {
+                schema["properties"]["model"]["examples"] = json!(names);
+            }
+        }
+    }
+    Json(document)
 }
 
 fn document() -> Value {
@@ -94,7 +110,8 @@ fn describe(operation: &Operation, path: &str, id: &str) -> Value {
         Reply::Json(name) => json!({"application/json": {"schema": schema(name)}}),
         Reply::JsonOrEvents(name) => json!({
             "application/json": {"schema": schema(name)},
-            "text/event-stream": text(),
+            // One event after the other; see each API's own documents for their forms.
+            "text/event-stream": {},
         }),
         Reply::Text(kind) => json!({kind: text()}),
     };

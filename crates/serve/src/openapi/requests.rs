@@ -123,9 +123,8 @@ pub(crate) struct MessagesRequest {
     stop_sequences: Option<Vec<String>>,
     thinking: Option<MessagesThinking>,
     tools: Option<Vec<MessagesTool>>,
-    /// `{"type": "auto" | "any" | "tool" | "none", "name"}`.
-    #[schema(value_type = Option<Object>)]
-    tool_choice: Option<()>,
+    tool_choice: Option<MessagesToolChoice>,
+    output_config: Option<MessagesOutput>,
     metadata: Option<MessagesMetadata>,
 }
 
@@ -174,6 +173,46 @@ pub(crate) struct MessagesTool {
 }
 
 #[derive(ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum MessagesToolChoice {
+    Auto,
+    Any,
+    None,
+    Tool { name: String },
+}
+
+#[derive(ToSchema)]
+pub(crate) struct MessagesOutput {
+    effort: Option<MessagesEffort>,
+}
+
+/// How hard to think.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MessagesEffort {
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+    Ultra,
+}
+
+/// How hard to think.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Effort {
+    None,
+    Minimal,
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+    Ultra,
+}
+
+#[derive(ToSchema)]
 pub(crate) struct MessagesMetadata {
     /// Whose cache to use.
     user_id: Option<String>,
@@ -200,6 +239,7 @@ pub(crate) struct ResponsesRequest {
     /// `function`, `custom` and others; those that are not known are left out.
     #[schema(value_type = Option<Vec<Object>>)]
     tools: Option<()>,
+    tool_choice: Option<ResponsesToolChoice>,
     user: Option<String>,
 }
 
@@ -214,6 +254,19 @@ pub(crate) enum ResponsesInput {
 
 #[derive(ToSchema)]
 pub(crate) struct ResponsesReasoning {
-    /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max` or `ultra`.
-    effort: Option<String>,
+    effort: Option<Effort>,
+}
+
+/// Whether tools are called, or which.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(crate) enum ResponsesToolChoice {
+    Mode(ToolMode),
+    Named(ResponsesNamedTool),
+}
+
+#[derive(ToSchema)]
+pub(crate) struct ResponsesNamedTool {
+    r#type: FunctionType,
+    name: String,
 }

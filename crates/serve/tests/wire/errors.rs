@@ -233,7 +233,7 @@ fn wrong_doors() {
     check(
         &server.get("/v2/chat"),
         404,
-        "There is no /v2/chat; this server has POST /v1/chat/completions, GET /v1/models and GET /health.",
+        "There is no /v2/chat; GET /openapi.json describes what this server has.",
     );
     check(
         &server.get("/v1/chat/completions"),

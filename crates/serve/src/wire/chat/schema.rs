@@ -11,7 +11,9 @@ use serde::de::{Deserializer, Error as _, SeqAccess, Visitor, value::SeqAccessDe
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::openapi::{FunctionTool, ResponseFormat, Stop, TextOrParts, ToolChoice};
+use crate::openapi::{
+    Effort, FunctionTool, MessagesThinkingType, ResponseFormat, Stop, TextOrParts, ToolChoice,
+};
 
 /// Body of `POST /chat/completions`. Unknown fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -23,7 +25,7 @@ pub(crate) struct ChatRequest {
     /// Whether to think first.
     pub(super) thinking: Option<ThinkingSwitch>,
     /// How hard: `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max` or `ultra`.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<Effort>)]
     pub(super) reasoning_effort: Option<RequestReasoningEffort>,
     /// Most tokens to generate, reasoning included.
     pub(super) max_tokens: Option<u32>,
@@ -150,7 +152,7 @@ pub(super) struct SentFunction {
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct ThinkingSwitch {
     /// `enabled`, `adaptive` (the same) or `disabled`.
-    #[schema(value_type = String)]
+    #[schema(value_type = MessagesThinkingType)]
     pub(super) r#type: ThinkingType,
 }
 
