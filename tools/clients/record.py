@@ -2,15 +2,15 @@
 """Stands between an agent and Fathom: passes everything on, and writes down what was said. Standard library only.
 
     record.py --to http://127.0.0.1:8017 --port 9017 --out run.jsonl
-    record.py … --greedy --no-tools
+    record.py … --seed 3
     record.py … --call Bash --with '{"command": "echo hello"}'
     record.py … --call apply_patch --text '*** Begin Patch…'
 
 The built-in model has 9 million parameters and cannot plan code, and agents do not let their users set `tool_choice`. So that a
 tool's round trip can be shown with it, --call NAME rewrites requests that offer the tool NAME and hold no tool result yet: the tool
 choice becomes NAME, once, which Fathom's grammar then enforces, and with --with or --text the tool's schema (or grammar) allows only
-these arguments. --no-tools makes the tool choice "none", for a plain turn of chat, and --greedy the temperature 0, so that a run can be repeated. Nothing
-else of a request changes, and replies pass as they are. The server has no such switches.
+these arguments. --seed makes a run repeatable. Nothing else of a request changes, and replies pass as they are. The server has no
+switch for this.
 
 Each line of --out is one exchange: method, path, headers without keys, body and reply. Texts of requests are shortened to --keep
 characters, for they hold the agents' own prompts; lines of replies to ten times that.
@@ -91,14 +91,6 @@ def force(body, name, arguments, text):
     return False
 
 
-def plain(body):
-    """Rewrites a request to call nothing."""
-    if not body.get("tools"):
-        return
-    on_messages_wire = "input_schema" in body["tools"][0]
-    body["tool_choice"] = {"type": "none"} if on_messages_wire else "none"
-
-
 class Handler(http.server.BaseHTTPRequestHandler):
     """One connection of the agent."""
 
@@ -114,10 +106,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if isinstance(body, dict):
             if options.call:
                 forced = force(body, options.call, options.arguments, options.text)
-            if options.no_tools:
-                plain(body)
-            if options.greedy:
-                body["temperature"] = 0
+            if options.seed is not None:
+                body["seed"] = options.seed
             sent = json.dumps(body).encode()
         to = urllib.parse.urlsplit(options.to)
         upstream = http.client.HTTPConnection(to.hostname, to.port or 80, timeout=600)
@@ -173,8 +163,7 @@ def main():
     parser.add_argument("--port", type=int, default=9017)
     parser.add_argument("--out", required=True)
     parser.add_argument("--keep", type=int, default=300, help="longest text of a request written down, in characters")
-    parser.add_argument("--greedy", action="store_true", help="temperature 0")
-    parser.add_argument("--no-tools", action="store_true", help="tool choice none")
+    parser.add_argument("--seed", type=int, help="the seed of every answer")
     parser.add_argument("--call", metavar="NAME", help="the tool to call first")
     parser.add_argument("--with", dest="arguments", type=json.loads, metavar="JSON", help="its arguments, texts only")
     parser.add_argument("--text", help="what a custom tool is given")

@@ -11,8 +11,6 @@ use crate::error::ApiError;
 pub(crate) enum Choice {
     /// The model decides.
     Auto,
-    /// It must not call any.
-    Never,
     /// It must call a tool.
     Required,
     /// It must call one of these, or with `required` unset may.
@@ -51,9 +49,6 @@ impl Choice {
         conversation: &mut Conversation,
         strict: bool,
     ) -> Result<Option<Structure>, ApiError> {
-        if self == Self::Never {
-            return Ok(format.or_else(|| Some(Structure::text())));
-        }
         if !conversation.offers_tools() {
             return Ok(format);
         }
@@ -141,20 +136,6 @@ mod tests {
         ] {
             assert_eq!(settled(choice, thinking, false), Ok(expected));
         }
-    }
-
-    #[test]
-    fn who_may_not_call_tools_writes_text_or_what_was_asked_for() {
-        let mut conversation = Conversation::from_user("q");
-        let json = Structure::demanded(Constraint::Json { schema: None });
-        let mut settled = |format| {
-            let rules = vec![structure::rule("a", None, false)];
-            Choice::Never
-                .settle(rules, true, format, &mut conversation, false)
-                .unwrap()
-        };
-        assert_eq!(settled(None), Some(Structure::text()));
-        assert_eq!(settled(Some(json.clone())), Some(json));
     }
 
     #[test]

@@ -26,15 +26,6 @@ impl Structure {
         }
     }
 
-    /// Any text and no tool calls, for requests that say so: a model that has seen tools in the conversation may try all the
-    /// same, and then there is no answer.
-    pub(crate) fn text() -> Self {
-        Self {
-            constraint: Constraint::Regex("(.|\\n)*".to_owned()),
-            demanded: false,
-        }
-    }
-
     /// Calls of tools that are on offer. `strict` ones follow their schemas to the letter.
     pub(crate) fn tools(tools: Vec<ToolRule>, required: bool, parallel: bool) -> Self {
         let strict = |rule: &ToolRule| matches!(rule.body, ToolBody::Arguments { strict: true, .. });

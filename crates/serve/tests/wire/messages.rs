@@ -248,31 +248,6 @@ fn a_chosen_tool_is_called_thinking_or_not() {
 }
 
 #[test]
-fn who_may_not_call_tools_answers_in_words() {
-    let server = Running::start(|_| ());
-    let body = weather();
-    let call = ask(&server, &body).json()["content"][0].clone();
-    // With a call in the conversation the model would go on calling.
-    let result = json!([{"type": "tool_result", "tool_use_id": call["id"], "content": "again"}]);
-    let messages = json!([
-        body["messages"][0],
-        {"role": "assistant", "content": [call]},
-        {"role": "user", "content": result},
-        {"role": "user", "content": "What is the weather of Rome?"},
-    ]);
-    let reply = ask(
-        &server,
-        &with(
-            body,
-            json!({"messages": messages, "tool_choice": {"type": "none"}}),
-        ),
-    )
-    .json();
-    assert_eq!(reply["content"][0]["type"], "text", "{reply}");
-    assert_ne!(reply["content"][0]["text"], "");
-}
-
-#[test]
 fn answers_follow_a_schema() {
     let server = Running::start(|_| ());
     let schema = json!({"type": "object", "properties": {"sum": {"type": "integer", "enum": [41, 42]}}, "required": ["sum"]});

@@ -37,8 +37,10 @@ impl Asked {
             Some(ChatCompletionToolChoiceOption::Named { function, .. }) => {
                 Choice::named(function.name.clone())
             }
-            Some(ChatCompletionToolChoiceOption::None) => Choice::Never,
-            Some(ChatCompletionToolChoiceOption::Auto) | None => Choice::Auto,
+            // Without tools there is nothing to choose.
+            Some(ChatCompletionToolChoiceOption::Auto | ChatCompletionToolChoiceOption::None) | None => {
+                Choice::Auto
+            }
         };
         Self {
             rules: request.tools.iter().flatten().map(rule).collect(),

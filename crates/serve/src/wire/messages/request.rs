@@ -146,7 +146,6 @@ pub(super) fn draft(body: &Body, app: &App) -> Result<(Draft, String), ApiError>
 /// Takes out a choice that the grammar makes and leaves the others to the vendor. Choosing a tool that is not here is no choice.
 fn choice(choice: &mut Option<MessagesToolChoice>, skipped: &[String]) -> Choice {
     let made = match choice {
-        Some(MessagesToolChoice::None) => return Choice::Never,
         Some(MessagesToolChoice::Any { .. }) => Choice::Required,
         Some(MessagesToolChoice::Tool { name, .. }) if skipped.contains(name) => Choice::Auto,
         Some(MessagesToolChoice::Tool { name, .. }) => Choice::named(std::mem::take(name)),

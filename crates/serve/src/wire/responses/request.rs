@@ -105,7 +105,6 @@ fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
 /// Takes out a choice that the grammar makes and leaves the others to the vendor.
 fn choice(choice: &mut Option<ResponsesToolChoice>) -> Choice {
     let made = match choice {
-        Some(ResponsesToolChoice::None) => return Choice::Never,
         Some(ResponsesToolChoice::Required) => Choice::Required,
         Some(ResponsesToolChoice::Named(
             ResponsesNamedToolChoice::Function { name } | ResponsesNamedToolChoice::Custom { name },
