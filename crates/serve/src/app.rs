@@ -35,6 +35,8 @@ pub(crate) struct App {
     pub(crate) accounts: Option<Arc<Accounts>>,
     /// Serve only who shows a key.
     pub(crate) require_key: bool,
+    /// Answer only to this machine's own names.
+    pub(crate) local_names_only: bool,
     /// Show figures to everybody.
     pub(crate) metrics_open: bool,
     pub(crate) admission: Arc<Admission>,
@@ -54,6 +56,7 @@ impl App {
             body_bytes_max,
             accounts,
             require_key,
+            local_names_only,
             wait_max,
             key_queue,
             ledger_required,
@@ -79,6 +82,7 @@ impl App {
             cors_origins,
             accounts,
             require_key,
+            local_names_only,
             metrics_open,
             presence,
             history: History::new(),

@@ -22,6 +22,8 @@ pub struct Options {
     pub accounts: Option<Arc<Accounts>>,
     /// Serve only who shows a key of `accounts`. Otherwise a key that is known counts, and any other text is no key at all.
     pub require_key: bool,
+    /// Answer only requests that call the server by a name that is this machine's alone, such as `localhost`.
+    pub local_names_only: bool,
     /// How long a request may wait, for its key's limits and for a place in the batch together.
     pub wait_max: Duration,
     /// Requests of one key and model that may wait for the key's limits; one more is refused.
@@ -47,6 +49,7 @@ impl Options {
             body_bytes_max: 32 << 20,
             accounts: None,
             require_key: false,
+            local_names_only: false,
             wait_max: Duration::from_mins(10),
             key_queue: 64,
             ledger_required: false,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use crate::access::check_name;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::observe::{Panics, observe};
@@ -50,6 +51,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(app.body_bytes_max))
+        .layer(from_fn_with_state(Arc::clone(app), check_name))
         .layer(CatchPanicLayer::custom(Panics(Arc::clone(&app.metrics))))
         .layer(cors(&app.cors_origins))
         .layer(from_fn_with_state(Arc::clone(app), observe))

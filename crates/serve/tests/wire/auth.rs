@@ -216,3 +216,20 @@ fn pages_of_other_origins_may_ask_only_if_they_are_named() {
             .contains("x-request-id")
     );
 }
+
+#[test]
+fn a_server_without_keys_answers_to_its_own_names_only() {
+    let server = Running::start(|options| options.local_names_only = true);
+    let ask = |host: &str| {
+        let head = format!("GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        Reply::read(server.send_bytes(head.as_bytes()))
+    };
+    for host in ["localhost:8017", "127.0.0.1:8017", "[::1]:8017"] {
+        assert_eq!(ask(host).status, 200, "{host}");
+    }
+    for host in ["rebound.example.org:8017", "10.1.2.3"] {
+        let reply = ask(host);
+        assert_eq!(reply.status, 403, "{host}");
+        assert!(reply.body.contains("--require-key"), "{}", reply.body);
+    }
+}

@@ -39,6 +39,12 @@ impl AccessOptions {
         self.require_key || (!self.no_auth && !self.is_local())
     }
 
+    /// Whether requests must call the server by this machine's own names: what stands open to this machine alone must not be
+    /// reached through a web page in its browser.
+    pub(crate) fn local_names_only(&self) -> bool {
+        self.is_local() && !self.key_needed() && !self.no_auth
+    }
+
     /// What is wrong, if so many keys can be used.
     pub(crate) fn problems(&self, keys: Keys) -> Vec<String> {
         let mut problems = Vec::new();

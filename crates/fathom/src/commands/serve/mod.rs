@@ -156,6 +156,7 @@ fn serve(args: &Args, models: Vec<Planned>) -> anyhow::Result<ExitCode> {
         strict: args.strict,
         accounts: Some(Arc::new(args.ledger.open()?)),
         require_key: args.access.key_needed(),
+        local_names_only: args.access.local_names_only(),
         body_bytes_max: usize::try_from(args.network.body_max).unwrap_or(usize::MAX),
         wait_max: args.network.queue_wait(),
         key_queue: args.network.key_queue.into(),
