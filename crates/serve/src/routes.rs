@@ -122,7 +122,7 @@ async fn wrong_method(State(app): State<Arc<App>>, method: Method, uri: Uri) -> 
         return ApiError::plain(StatusCode::METHOD_NOT_ALLOWED, None, "");
     }
     let message = format!(
-        "{} does not take {method}; chat completions take POST, the others GET.",
+        "{} does not take {method}; what generates takes POST, what lists takes GET.",
         uri.path()
     );
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)

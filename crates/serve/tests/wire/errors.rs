@@ -238,6 +238,6 @@ fn wrong_doors() {
     check(
         &server.get("/v1/chat/completions"),
         405,
-        "/v1/chat/completions does not take GET; chat completions take POST, the others GET.",
+        "/v1/chat/completions does not take GET; what generates takes POST, what lists takes GET.",
     );
 }
