@@ -17,6 +17,7 @@ use crate::presence::Presence;
 use crate::replay::{self, Replay};
 
 /// State that all handlers share.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the operator's")]
 pub(crate) struct App {
     pub(crate) catalog: Catalog,
     /// Refuse what the hosted API refuses even where that hurts clients.

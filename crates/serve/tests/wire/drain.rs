@@ -85,7 +85,7 @@ fn what_is_not_finished_in_time_is_cut_with_a_word_and_in_the_ledger() {
     }
     assert_eq!(Reply::read(whole).status, 503);
     drop(server);
-    assert!(started.elapsed() < Duration::from_secs(20));
+    assert!(started.elapsed() < Duration::from_mins(1));
     let rows = crate::ledger::rows(&accounts);
     assert_eq!(
         (rows.len(), rows[0].requests, rows[0].group[2].as_str()),
@@ -103,6 +103,6 @@ fn a_client_that_keeps_its_connection_does_not_hold_up_the_end() {
     let silent = server.send_bytes(b"");
     let started = Instant::now();
     drop(server);
-    assert!(started.elapsed() < Duration::from_secs(20));
+    assert!(started.elapsed() < Duration::from_mins(1));
     drop((idle, silent));
 }

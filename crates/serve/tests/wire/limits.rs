@@ -121,7 +121,7 @@ fn a_connection_that_says_nothing_or_never_ends_its_head_is_closed() {
         crate::client::Running::start(|options| options.network.head_timeout = Duration::from_millis(200));
     for said in ["", "G", "GET /health HTTP/1.1\r\nHost: test\r\nX-A"] {
         let mut stream = server.send_bytes(said.as_bytes());
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         let mut rest = Vec::new();
         // Closed, with or without a word.
         stream.read_to_end(&mut rest).unwrap();
@@ -162,7 +162,7 @@ fn connections_beyond_the_limit_are_closed_and_there_is_room_again_later() {
         if bytes.starts_with(b"HTTP/1.1 200") {
             break;
         }
-        assert!(started.elapsed() < Duration::from_secs(20));
+        assert!(started.elapsed() < Duration::from_mins(1));
     }
 }
 

@@ -57,7 +57,7 @@ fn patiently(server: &Running, body: &str) -> Reply {
     let started = Instant::now();
     loop {
         let reply = server.chat(body);
-        if reply.status != 429 || started.elapsed() > Duration::from_secs(20) {
+        if reply.status != 429 || started.elapsed() > Duration::from_mins(1) {
             return reply;
         }
         thread::sleep(Duration::from_millis(5));
@@ -69,7 +69,7 @@ fn both(outcomes: &Mutex<Vec<String>>) -> Vec<String> {
     let started = Instant::now();
     loop {
         let mut noted = outcomes.lock().unwrap().clone();
-        if noted.len() == 2 || started.elapsed() > Duration::from_secs(20) {
+        if noted.len() == 2 || started.elapsed() > Duration::from_mins(1) {
             noted.sort();
             return noted;
         }
