@@ -1,9 +1,12 @@
 //! State that all handlers share.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use fathom_accounts::Accounts;
+use tokio::sync::Semaphore;
 
 use crate::access::{Admission, Ledger};
 use crate::admin::History;
@@ -23,6 +26,8 @@ pub(crate) struct App {
     /// Refuse what the hosted API refuses even where that hurts clients.
     pub(crate) strict: bool,
     pub(crate) body_bytes_max: usize,
+    /// Who may read a request's body now.
+    pub(crate) readers: Arc<Semaphore>,
     /// What answers were kept to.
     pub(crate) grammars: Grammars,
     /// What was answered, for prompts that repeat it.
@@ -76,6 +81,9 @@ impl App {
             catalog,
             strict,
             body_bytes_max,
+            readers: Arc::new(Semaphore::new(
+                available_parallelism().map_or(2, NonZeroUsize::get),
+            )),
             grammars: Grammars::default(),
             replay: Replay::new(replay::BYTES_MAX),
             body_timeout: network.body_timeout,

@@ -186,14 +186,22 @@ impl Request {
     }
 }
 
-/// Reads a request on a thread that may take its time: megabytes of text take a while to parse and encode.
+/// Reads a request on a thread that may take its time: megabytes of text take a while to parse and encode. As many at a time as
+/// there are processors; the others wait their turn, so that a crowd of long prompts does not crowd out the engine.
 pub(crate) async fn prepare<T: Send + 'static>(
     app: &Arc<App>,
     caller: &Caller,
     read: impl FnOnce(&App, &Caller) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let (here, caller) = (Arc::clone(app), caller.clone());
-    let read = tokio::task::spawn_blocking(move || read(&here, &caller)).await;
+    // It is never closed; and if it were, that would be no reason to refuse anybody.
+    let turn = Arc::clone(&app.readers).acquire_owned().await.ok();
+    let read = tokio::task::spawn_blocking(move || {
+        // Kept until the work is done, even if nobody waits for it any more.
+        let _turn = turn;
+        read(&here, &caller)
+    });
+    let read = read.await;
     read.map_err(|bug| match bug.try_into_panic() {
         Ok(panic) => note_panic(&app.metrics, &*panic),
         Err(bug) => ApiError::internal(bug.to_string()),

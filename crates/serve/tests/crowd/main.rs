@@ -33,7 +33,7 @@ fn engine() -> Arc<Engine> {
         numerics: Numerics::Fast,
         // The cache overflows, so that memory has a reason to move.
         cache: CacheSettings {
-            ram_bytes: Some(64 << 20),
+            ram_bytes: Some(24 << 20),
             ..CacheSettings::default()
         },
         scheduling: Scheduling {
@@ -111,7 +111,7 @@ async fn a_crowd_of_which_half_leaves_harms_nobody() {
             part(3),
             part(4)
         );
-        println!("{:?}", engine.stats());
+        println!("{:?}\n{:?}", engine.stats(), engine.cache().stats());
     }
     // Connections close a moment after their last byte.
     let patience = Instant::now();
