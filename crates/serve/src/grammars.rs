@@ -1,4 +1,5 @@
-//! Compiled grammars, kept because an agent sends the same tools with every request.
+//! Compiled grammars, kept because an agent sends the same tools with every request. Each user has his own: how long a reply
+//! takes must not tell what others ask for.
 
 use std::collections::VecDeque;
 
@@ -17,14 +18,15 @@ pub(crate) struct Grammars {
 }
 
 impl Grammars {
-    /// The grammar of `constraint` for answers that continue `opening`.
+    /// The grammar of `constraint` for answers that continue `opening`, for the user with this isolation id.
     pub(crate) fn get(
         &self,
         engine: &Engine,
+        isolation: &str,
         constraint: &Constraint,
         opening: Opening,
     ) -> Result<Grammar, GrammarError> {
-        let made_of = format!("{opening:?} {constraint:?}");
+        let made_of = format!("{isolation:?} {opening:?} {constraint:?}");
         let name = blake3::keyed_hash(engine.identity(), made_of.as_bytes());
         if let Some(known) = self.find(&name) {
             return Ok(known);
@@ -43,5 +45,29 @@ impl Grammars {
         let grammar = found.1.clone();
         kept.push_front(found);
         Some(grammar)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use fathom_checkpoint::Checkpoint;
+    use fathom_engine::EngineOptions;
+
+    use super::*;
+
+    #[test]
+    fn users_do_not_share_what_was_compiled() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fathom/default-model");
+        let engine = Engine::load(Checkpoint::open(&dir).unwrap(), &EngineOptions::default()).unwrap();
+        let grammars = Grammars::default();
+        let constraint = Constraint::Regex("a+".to_owned());
+        for (isolation, kept) in [("1/", 1), ("2/", 2), ("1/", 2), ("1/x", 3)] {
+            grammars
+                .get(&engine, isolation, &constraint, Opening::Content)
+                .unwrap();
+            assert_eq!(grammars.kept.lock().len(), kept, "{isolation}");
+        }
     }
 }

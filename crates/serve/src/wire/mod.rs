@@ -129,7 +129,7 @@ impl Request {
     /// Renders the prompt and sees that it fits, with the answer's length.
     pub(crate) fn new(app: &App, caller: &Caller, mut draft: Draft) -> Result<Self, ApiError> {
         let prompt = draft.prompt(app, caller)?;
-        let grammar = structure::grammar(app, &draft, &prompt)?;
+        let grammar = structure::grammar(app, caller, &draft, &prompt)?;
         let Draft {
             model,
             conversation,

@@ -6,6 +6,7 @@ use fathom_prompt::{Conversation, Message, Opening, ToolChoice};
 use serde_json::Value;
 
 use super::Draft;
+use crate::access::Caller;
 use crate::app::App;
 use crate::error::ApiError;
 
@@ -102,14 +103,20 @@ pub(crate) fn tool_choice(required: bool, conversation: &Conversation) -> ToolCh
 }
 
 /// The grammar of the answer to `prompt`, which `draft` has become.
-pub(super) fn grammar(app: &App, draft: &Draft, prompt: &Prompt) -> Result<Option<Grammar>, ApiError> {
+pub(super) fn grammar(
+    app: &App,
+    caller: &Caller,
+    draft: &Draft,
+    prompt: &Prompt,
+) -> Result<Option<Grammar>, ApiError> {
     let Some(Structure { constraint, demanded }) = &draft.structure else {
         return Ok(None);
     };
     let refused = |error: GrammarError| ApiError::invalid(error.to_string());
+    let isolation = caller.isolation(&draft.user);
     let grammar = match app
         .grammars
-        .get(&draft.model.engine, constraint, prompt.opening())
+        .get(&draft.model.engine, &isolation, constraint, prompt.opening())
     {
         Ok(grammar) => grammar,
         Err(_) if !demanded => return Ok(None),
