@@ -20,12 +20,13 @@ fn main() {
     names.sort();
     let mut list = String::from("&[\n");
     for name in &names {
-        let path = assets
-            .join(name)
-            .into_os_string()
-            .into_string()
-            .expect("a path in UTF-8");
-        writeln!(list, "    ({name:?}, include_bytes!({path:?})),").expect("text");
+        // Relative to wherever the package is when it is compiled: a target directory may serve several checkouts.
+        writeln!(
+            list,
+            "    ({name:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {:?}))),",
+            format!("/assets/{name}")
+        )
+        .expect("text");
     }
     list.push_str("]\n");
     fs::write(Path::new(&variable("OUT_DIR")).join("assets.rs"), list).expect("OUT_DIR can be written");

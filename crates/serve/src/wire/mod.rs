@@ -15,10 +15,10 @@ pub(crate) mod operator;
 mod relaxed;
 mod reply;
 pub(crate) mod responses;
+mod sampling;
 pub(crate) mod structure;
 pub(crate) mod tokenize;
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use axum::response::Response;
@@ -232,9 +232,4 @@ pub(crate) fn user_of(user_id: Option<&str>, user: Option<&str>) -> Result<Strin
         )));
     }
     Ok(user.to_owned())
-}
-
-/// A random number, from the standard library's only source.
-pub(crate) fn random() -> u64 {
-    RandomState::new().hash_one(0)
 }

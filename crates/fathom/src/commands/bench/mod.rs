@@ -4,7 +4,6 @@
 //! right before and after each decoding. The JSON report is a stable interface.
 
 mod csv;
-mod date;
 mod json;
 mod machine;
 mod measure;
@@ -26,6 +25,7 @@ use fathom_engine::memory::{self, NotEnoughMemory};
 use fathom_kernels::isa;
 use fathom_kernels::team::Team;
 use fathom_model::{Model, Numerics};
+use jiff::Timestamp;
 
 use self::machine::CpuTime;
 use self::measure::{Bench, say};
@@ -111,7 +111,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         model: name,
         numerics: numerics.name(),
         arithmetic,
-        date: date::now(),
+        date: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         seconds: started.elapsed().as_secs_f64(),
         repeats: schedule.repeats,
         chunk,

@@ -25,8 +25,6 @@
 //! | `reasoning_effort` | three levels | mapped to the levels the checkpoint was trained with | here |
 //! | `usage.prompt_cache_miss_reason` | not there | why no more of the prompt came from the cache | here |
 
-use std::hash::{BuildHasher as _, RandomState};
-
 use deepseek_recipe::openai::ChatCompletionRequest;
 use deepseek_recipe::openai::chat_completion::request::{
     ChatCompletionRequestContent, ChatCompletionRequestFunctionCall, ChatCompletionRequestMessage,
@@ -34,8 +32,6 @@ use deepseek_recipe::openai::chat_completion::request::{
     ChatCompletionToolChoiceOption, ChatCompletionToolType,
 };
 use deepseek_recipe::request::{ConversionOptions, ModelVersion, ProtocolRequest as _};
-use fathom_engine::answer;
-use fathom_engine::sampling::Params;
 use fathom_prompt::ToolDefinition;
 use serde_json::{Value, json};
 
@@ -47,6 +43,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::wire::body::Body;
 use crate::wire::conversation::conversation;
+use crate::wire::sampling;
 use crate::wire::{Draft, Request, user_of};
 
 /// Most functions that a request may declare, as on the hosted API.
@@ -73,16 +70,8 @@ pub(super) fn draft(request: ChatRequest, app: &App) -> Result<Draft, ApiError> 
             tools.len()
         )));
     }
-    let recommended = named.model.sampling;
-    let mut sampling = Params {
-        temperature: request.temperature.unwrap_or(recommended.temperature),
-        top_p: request.top_p.unwrap_or(recommended.top_p),
-        // The standard library's only source of randomness.
-        seed: request
-            .seed
-            .map_or_else(|| RandomState::new().hash_one(0), i64::cast_unsigned),
-        ..recommended
-    };
+    let seed = request.seed.map(i64::cast_unsigned);
+    let sampling = sampling::asked(named.model.sampling, request.temperature, request.top_p, seed);
     let conversion = ConversionOptions::new()
         .with_model_versions_by_name([(request.model.clone(), ModelVersion::DeepseekV4Pro)])
         .with_default_thinking_mode(named.thinks);
@@ -92,20 +81,7 @@ pub(super) fn draft(request: ChatRequest, app: &App) -> Result<Draft, ApiError> 
     let modes = named.model.engine.renderer().modes();
     let mut conversation = conversation(&converted.conversation, tools, modes)?;
     let structure = asked.settle(&mut conversation, strict)?;
-    let inference = &converted.inference_options;
-    if strict {
-        sampling.temperature = inference.temperature.unwrap_or(1.0);
-        sampling.top_p = inference.top_p.unwrap_or(1.0);
-    }
-    let options = answer::Options {
-        sampling,
-        max_tokens: None,
-        stop: converted.parsing_options.stop_sequences.clone(),
-        logprobs: inference
-            .logprobs
-            .then(|| inference.top_logprobs.unwrap_or(0).into()),
-        ..answer::Options::default()
-    };
+    let options = sampling::options(sampling, &converted, strict);
     Ok(Draft {
         model: named.model,
         conversation,

@@ -12,11 +12,9 @@
 //! | `seed` | ignored | same seed, same text |
 //! | `n`, `best_of`, penalties | ignored | ignored |
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use fathom_engine::answer::{self, Prompt};
-use fathom_engine::sampling::Params;
 
 use super::schema::{CompletionRequest, PromptText};
 use crate::answer::spelled;
@@ -24,6 +22,7 @@ use crate::app::App;
 use crate::catalog::ServedModel;
 use crate::error::ApiError;
 use crate::wire::body::Body;
+use crate::wire::sampling;
 use crate::wire::tokenize::known;
 use crate::wire::user_of;
 
@@ -93,15 +92,8 @@ pub(super) fn read(body: &Body, app: &App) -> Result<Plan, ApiError> {
 }
 
 fn options(request: &CompletionRequest, model: &ServedModel) -> Result<answer::Options, ApiError> {
-    let recommended = model.sampling;
-    let sampling = Params {
-        temperature: request.temperature.unwrap_or(recommended.temperature),
-        top_p: request.top_p.unwrap_or(recommended.top_p),
-        seed: request
-            .seed
-            .map_or_else(|| RandomState::new().hash_one(0), i64::cast_unsigned),
-        ..recommended
-    };
+    let seed = request.seed.map(i64::cast_unsigned);
+    let sampling = sampling::asked(model.sampling, request.temperature, request.top_p, seed);
     if !(0.0..=2.0).contains(&sampling.temperature) {
         return Err(ApiError::invalid(
             "Invalid temperature value, the valid range of temperature is [0, 2]",

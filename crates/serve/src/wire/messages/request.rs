@@ -22,9 +22,7 @@
 
 use deepseek_recipe::anthropic::messages::request::{MessagesRequest, MessagesToolChoice};
 use deepseek_recipe::request::{ConversionOptions, ModelVersion, ProtocolRequest as _, WebSearchBehavior};
-use fathom_engine::answer;
 use fathom_engine::grammar::{Constraint, ToolRule};
-use fathom_engine::sampling::Params;
 use fathom_prompt::{Message, ResponseFormat, ToolDefinition};
 use serde_json::Value;
 
@@ -36,6 +34,7 @@ use crate::error::ApiError;
 use crate::wire::body::Body;
 use crate::wire::choice::Choice;
 use crate::wire::conversation::conversation;
+use crate::wire::sampling;
 use crate::wire::structure::{self, Structure, closed};
 use crate::wire::{Draft, Request, relaxed};
 
@@ -83,24 +82,13 @@ pub(super) fn draft(body: &Body, app: &App) -> Result<(Draft, String), ApiError>
     let mut request: MessagesRequest = relaxed::read(body, value)?;
     let name = request.model.clone();
     let named = named(app, &name)?;
-    let recommended = named.model.sampling;
-    let mut sampling = Params {
-        temperature: request.temperature.unwrap_or(recommended.temperature),
-        top_p: request.top_p.unwrap_or(recommended.top_p),
-        seed: seed.unwrap_or_else(crate::wire::random),
-        ..recommended
-    };
+    let sampling = sampling::asked(named.model.sampling, request.temperature, request.top_p, seed);
     let choice = choice(&mut request.tool_choice, &skipped);
     let conversion = ConversionOptions::new()
         .with_model_versions_by_name([(name.clone(), ModelVersion::DeepseekV4Pro)])
         .with_default_thinking_mode(named.thinks)
         .with_messages_web_search(WebSearchBehavior::Drop);
     let mut converted = request.convert(conversion)?;
-    let inference = &converted.inference_options;
-    if app.strict {
-        sampling.temperature = inference.temperature.unwrap_or(1.0);
-        sampling.top_p = inference.top_p.unwrap_or(1.0);
-    }
     let tools = converted.conversation.tools.iter().map(|tool| {
         let description = tool.description.clone().unwrap_or_default();
         ToolDefinition::new(&*tool.name, description, tool.parameters.clone())
@@ -127,11 +115,7 @@ pub(super) fn draft(body: &Body, app: &App) -> Result<(Draft, String), ApiError>
         Structure::demanded(Constraint::Json { schema })
     });
     let structure = choice.settle(rules, parallel, format, &mut conversation, app.strict)?;
-    let options = answer::Options {
-        sampling,
-        stop: converted.parsing_options.stop_sequences.clone(),
-        ..answer::Options::default()
-    };
+    let options = sampling::options(sampling, &converted, app.strict);
     let draft = Draft {
         model: named.model,
         conversation,

@@ -22,8 +22,6 @@ use deepseek_recipe::openai::responses::request::{
     ResponsesNamedToolChoice, ResponsesRequest, ResponsesToolChoice,
 };
 use deepseek_recipe::request::{ConversionOptions, ModelVersion, ProtocolRequest as _};
-use fathom_engine::answer;
-use fathom_engine::sampling::Params;
 use fathom_prompt::ToolDefinition;
 use serde_json::Value;
 
@@ -35,6 +33,7 @@ use crate::error::ApiError;
 use crate::wire::body::Body;
 use crate::wire::choice::Choice;
 use crate::wire::conversation::conversation;
+use crate::wire::sampling;
 use crate::wire::{Draft, Request, relaxed, user_of};
 
 /// Parses and checks a request body.
@@ -54,13 +53,7 @@ fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
     let mut asked = Asked::of(&mut value, app.strict);
     let mut request: ResponsesRequest = relaxed::read(body, value)?;
     let named = app.catalog.find(&request.model)?;
-    let recommended = named.model.sampling;
-    let mut sampling = Params {
-        temperature: request.temperature.unwrap_or(recommended.temperature),
-        top_p: request.top_p.unwrap_or(recommended.top_p),
-        seed: seed.unwrap_or_else(crate::wire::random),
-        ..recommended
-    };
+    let sampling = sampling::asked(named.model.sampling, request.temperature, request.top_p, seed);
     let echo = request.echo();
     let choice = asked
         .allowed
@@ -80,18 +73,7 @@ fn draft(body: &Body, app: &App) -> Result<Draft, ApiError> {
     let rules = asked.rules(&converted);
     let structure = choice.settle(rules, asked.parallel, format, &mut conversation, app.strict)?;
     asked.repeat(echo, &mut converted);
-    let inference = &converted.inference_options;
-    if app.strict {
-        sampling.temperature = inference.temperature.unwrap_or(1.0);
-        sampling.top_p = inference.top_p.unwrap_or(1.0);
-    }
-    let options = answer::Options {
-        sampling,
-        logprobs: inference
-            .logprobs
-            .then(|| inference.top_logprobs.unwrap_or(0).into()),
-        ..answer::Options::default()
-    };
+    let options = sampling::options(sampling, &converted, app.strict);
     Ok(Draft {
         model: named.model,
         conversation,
