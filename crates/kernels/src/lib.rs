@@ -22,5 +22,6 @@ pub mod quant;
 pub mod rope;
 pub mod rows;
 mod scratch;
+mod segments;
 mod shares;
 pub mod team;

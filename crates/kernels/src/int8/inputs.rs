@@ -1,7 +1,8 @@
 //! Inputs of a product in eight bits.
 
-use crate::int8::{BLOCK, GROUP, GROUPS, STREAMED_INPUTS, TILE_INPUTS};
+use crate::int8::{BLOCK, GROUP, GROUPS};
 use crate::isa::{self, Isa, multiversion};
+use crate::segments::{Place, Tiles};
 use crate::team::{Disjoint, Team};
 
 /// Four columns of a row: what one lane of an integer dot product takes.
@@ -41,55 +42,6 @@ pub struct Int8View<'a> {
     starts: &'a [i32],
     width: usize,
     rows: usize,
-}
-
-/// Where a row's block lies within its segment, in units that each array multiplies by its own size.
-#[derive(Clone, Copy)]
-struct Place {
-    /// Rows before the row's tile.
-    before: usize,
-    /// Rows of the tile, and the row's number among them.
-    tile: usize,
-    lane: usize,
-}
-
-impl Place {
-    fn of(rows: usize, row: usize) -> Self {
-        let Tiles { wide, width, .. } = Tiles::of(rows);
-        // The first `wide` tiles have one row more than the others.
-        let (before, tile) = if row < wide * (width + 1) {
-            (row - row % (width + 1), width + 1)
-        } else {
-            (row - (row - wide * (width + 1)) % width, width)
-        };
-        Self {
-            before,
-            tile,
-            lane: row - before,
-        }
-    }
-}
-
-/// How a segment's rows are kept together: in tiles that differ by one row at most, because a narrow tile costs nearly
-/// as much as a full one.
-#[derive(Clone, Copy)]
-struct Tiles {
-    count: usize,
-    /// Tiles of `width + 1` rows, before those of `width`.
-    wide: usize,
-    width: usize,
-}
-
-impl Tiles {
-    fn of(rows: usize) -> Self {
-        let most = if rows <= STREAMED_INPUTS { 1 } else { TILE_INPUTS };
-        let count = rows.div_ceil(most).max(1);
-        Self {
-            count,
-            wide: rows % count,
-            width: rows / count,
-        }
-    }
 }
 
 impl Int8Inputs {
@@ -282,7 +234,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Up to [`TILE_INPUTS`] rows of a segment, interleaved; one row in a segment of at most eight.
+/// Up to [`crate::segments::TILE_INPUTS`] rows of a segment, interleaved; one row in a segment of at most eight.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'a> {
     /// First row within the segment.

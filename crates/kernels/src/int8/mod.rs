@@ -23,6 +23,7 @@ pub use inputs::{Int8Inputs, Int8View};
 
 use crate::isa::{Integers, Isa};
 use crate::matrix::Matrix;
+use crate::segments::STREAMED_INPUTS;
 use crate::team::{Disjoint, Scratch};
 
 /// Columns that share an input scale.
@@ -39,12 +40,6 @@ const ROWS_PER_ITEM: usize = 32;
 
 /// Bytes of weights that one item of a product with few inputs streams.
 const BYTES_PER_ITEM: usize = 256 << 10;
-
-/// Inputs up to which weights are multiplied as they stream past, rather than rearranged into panels first.
-const STREAMED_INPUTS: usize = 8;
-
-/// Input rows of a register tile.
-const TILE_INPUTS: usize = 6;
 
 /// Rows of a matrix from `first_row` on, times every input row.
 pub(crate) struct Int8Product<'a> {
