@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use fathom_kernels::int8::Int8Inputs;
+use fathom_kernels::inputs::Inputs;
 use fathom_kernels::machine;
 use fathom_kernels::matmul::{Product, multiply};
 use fathom_kernels::matrix::{Elements, Fp8Scales, Matrix};
@@ -165,7 +165,7 @@ fn main() {
             let x: Vec<f32> = (0..case.inputs * case.cols)
                 .map(|i| (i as f32 * 0.37).sin())
                 .collect();
-            let mut inputs = Int8Inputs::default();
+            let mut inputs = Inputs::int8(case.inputs, case.cols);
             inputs.quantise(&mut team, &x, case.cols);
             let mut y = vec![0.0; case.inputs * case.rows];
             let (mut times, mut limits) = (Vec::new(), Vec::new());
@@ -179,7 +179,7 @@ fn main() {
                 let round = Instant::now();
                 while round.elapsed() < ROUND {
                     let start = Instant::now();
-                    multiply(&mut team, &[Product::int8(matrix, inputs.all(), &mut y)]);
+                    multiply(&mut team, &[Product::quantised(matrix, inputs.all(), &mut y)]);
                     times.push(start.elapsed().as_secs_f64());
                 }
             }

@@ -82,16 +82,18 @@ impl Step<'_> {
         let grouped = &mut buffers.grouped[..t * rank];
         let mut products = ArrayVec::<Product<'_>, GROUPS_AT_ONCE>::new();
         let wo_a = weights.wo_a.view();
-        if self.integers && wo_a.is_quantised() {
-            let quantised = &mut buffers.result_quantised.int8;
-            quantised.quantise_groups(self.team, result, wo_a.cols, c.o_groups);
-            for product in Product::block_diagonal_int8(wo_a, c.o_groups, quantised, grouped) {
-                self.push(&mut products, product);
+        // The published path runs this projection in BF16, its input unquantised (spec §9.3).
+        match &mut buffers.result_quantised {
+            Some(inputs) if wo_a.is_quantised() => {
+                inputs.take_groups(self.team, result, wo_a.cols, c.o_groups);
+                for product in Product::block_diagonal_quantised(wo_a, c.o_groups, inputs, grouped) {
+                    self.push(&mut products, product.rounded(self.round));
+                }
             }
-        } else {
-            // The published path runs this projection in BF16, its input unquantised (spec §9.3).
-            for product in Product::block_diagonal(wo_a, c.o_groups, result, grouped) {
-                self.push(&mut products, product.rounded(self.round));
+            _ => {
+                for product in Product::block_diagonal(wo_a, c.o_groups, result, grouped) {
+                    self.push(&mut products, product.rounded(self.round));
+                }
             }
         }
         multiply(self.team, &products);

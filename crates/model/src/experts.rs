@@ -47,20 +47,15 @@ impl Step<'_> {
             buffers.order[place as usize] = (pair / k) as u32;
             buffers.input_weights[place as usize] = buffers.weights[pair];
         }
-        let integers = self.integers && weights.routed[0].w1.is_quantised();
-        if integers {
-            let order = &buffers.order[..pairs];
-            buffers
-                .inputs
-                .int8
-                .gather(self.team, &xq.int8, order, &buffers.first);
-        } else {
-            // Routed experts see rounded rows or plain ones, all of them the same kind.
-            let rounded = self.round && weights.routed[0].w1.is_quantised();
-            let source = if rounded { &xq.floats[..t * d] } else { x };
-            let rows = buffers.inputs.floats[..pairs * d].chunks_exact_mut(d);
-            for (row, &token) in rows.zip(&buffers.order) {
-                row.copy_from_slice(&source[token as usize * d..][..d]);
+        match (xq, &mut buffers.inputs_quantised) {
+            (Some(source), Some(inputs)) if weights.routed[0].w1.is_quantised() => {
+                inputs.gather(self.team, source, &buffers.order[..pairs], &buffers.first);
+            }
+            _ => {
+                let rows = buffers.inputs[..pairs * d].chunks_exact_mut(d);
+                for (row, &token) in rows.zip(&buffers.order) {
+                    row.copy_from_slice(&x[token as usize * d..][..d]);
+                }
             }
         }
         let gate = &mut buffers.gate[..pairs * width];
@@ -69,7 +64,7 @@ impl Step<'_> {
             weights,
             &buffers.first,
             [|expert| &expert.w1, |expert| &expert.w3],
-            &buffers.inputs,
+            (&buffers.inputs, &buffers.inputs_quantised),
             [&mut *gate, &mut *up],
         );
         let routed_weights = Some(&buffers.input_weights[..pairs]);
@@ -88,26 +83,18 @@ impl Step<'_> {
         );
         self.quantise(shared_gate, shared_width, &mut buffers.shared_hidden_quantised);
 
-        let w2_quantised = weights.routed[0].w2.is_quantised();
-        if self.integers && w2_quantised {
-            let hidden = &mut buffers.hidden_quantised.int8;
+        if let Some(hidden) = &mut buffers.hidden_quantised
+            && weights.routed[0].w2.is_quantised()
+        {
             hidden.quantise_segments(self.team, gate, width, &buffers.first);
-        } else if self.round && w2_quantised {
-            self.quantise(gate, width, &mut buffers.hidden_quantised);
-        } else {
-            // The plain rows are the inputs; swapped in, not copied.
-            std::mem::swap(&mut buffers.gate, &mut buffers.hidden_quantised.floats);
         }
         self.each_expert(
             weights,
             &buffers.first,
             [|expert| &expert.w2],
-            &buffers.hidden_quantised,
+            (gate, &buffers.hidden_quantised),
             [&mut buffers.outputs[..pairs * d]],
         );
-        if !((self.integers || self.round) && w2_quantised) {
-            std::mem::swap(&mut buffers.gate, &mut buffers.hidden_quantised.floats);
-        }
         let product = self.product(
             &shared.w2,
             &buffers.shared_gate[..t * shared_width],
@@ -156,13 +143,14 @@ impl Step<'_> {
         );
     }
 
-    /// `N` matrices of every expert that has tokens: `x` and each `out` hold the experts' rows one after the other.
+    /// `N` matrices of every expert that has tokens: the inputs, plain or quantised, and each `out` hold the experts' rows
+    /// one after the other.
     fn each_expert<const N: usize>(
         &mut self,
         weights: &ExpertWeights,
         first: &[u32],
         matrices: [fn(&Expert) -> &Linear; N],
-        x: &Quantised,
+        (plain, quantised): (&[f32], &Quantised),
         out: [&mut [f32]; N],
     ) {
         let mut products = ArrayVec::<Product<'_>, PRODUCTS_AT_ONCE>::new();
@@ -181,11 +169,11 @@ impl Step<'_> {
                     multiply(self.team, &products);
                     products.clear();
                 }
-                products.push(if self.integers && linear.is_quantised() {
-                    Product::int8(view, x.int8.segment(from..to), own)
-                } else {
-                    Product::new(view, &x.floats[from * view.cols..to * view.cols], own).rounded(self.round)
-                });
+                let product = match quantised {
+                    Some(x) if linear.is_quantised() => Product::quantised(view, x.segment(from..to), own),
+                    _ => Product::new(view, &plain[from * view.cols..to * view.cols], own),
+                };
+                products.push(product.rounded(self.round));
             }
         }
         multiply(self.team, &products);

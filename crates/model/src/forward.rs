@@ -4,11 +4,9 @@ use fathom_kernels::formats::bf16;
 use fathom_kernels::hyper;
 use fathom_kernels::matmul::{Product, multiply};
 use fathom_kernels::norm::{rms_norm, rms_norm_into};
-use fathom_kernels::quant::{ACTIVATION_BLOCK, e4m3_round_trip};
 use fathom_kernels::team::Team;
 
 use crate::error::ForwardError;
-use crate::numerics::Numerics;
 use crate::state::State;
 use crate::weights::{LayerWeights, Linear, Model, Site};
 use crate::workspace::{Quantised, Span, Workspace};
@@ -55,8 +53,6 @@ pub(crate) struct Step<'a> {
     pub(crate) spans: Vec<Span>,
     /// Whether activations are rounded: the `reference` profile.
     pub(crate) round: bool,
-    /// Whether quantised linears run in integers: the `fast` profile.
-    pub(crate) integers: bool,
     /// Whether what is stored goes through the storage format first.
     pub(crate) packs: bool,
 }
@@ -65,10 +61,8 @@ impl Step<'_> {
     /// `x` as a quantised linear takes it: under `reference` each 128 elements of a row through E4M3 (spec §9.3), under
     /// `fast` in eight bits.
     pub(crate) fn quantise(&mut self, x: &[f32], width: usize, out: &mut Quantised) {
-        if self.round {
-            e4m3_round_trip(self.team, x, width, ACTIVATION_BLOCK, &mut out.floats[..x.len()]);
-        } else if self.integers {
-            out.int8.quantise(self.team, x, width);
+        if let Some(inputs) = out {
+            inputs.quantise(self.team, x, width);
         }
     }
 
@@ -81,11 +75,11 @@ impl Step<'_> {
         out: &'p mut [f32],
     ) -> Product<'p> {
         let view = linear.view();
-        match (linear.is_quantised(), self.integers, self.round) {
-            (true, true, _) => Product::int8(view, quantised.int8.all(), out),
-            (true, _, true) => Product::new(view, &quantised.floats[..plain.len()], out).rounded(true),
-            _ => Product::new(view, plain, out).rounded(self.round),
-        }
+        let product = match quantised {
+            Some(inputs) if linear.is_quantised() => Product::quantised(view, inputs.all(), out),
+            _ => Product::new(view, plain, out),
+        };
+        product.rounded(self.round)
     }
 }
 
@@ -167,7 +161,6 @@ impl Model {
             tokens,
             spans,
             round: self.numerics().rounds(),
-            integers: self.numerics() == Numerics::Fast,
             packs: self.numerics().packs(),
         };
         let rows = step.run(workspace, parts);
@@ -382,15 +375,16 @@ impl Step<'_> {
             self.round,
         );
         let head = &self.model.head;
-        if self.integers && head.is_quantised() {
-            let quantised = &mut workspace.normed_quantised;
-            quantised.int8.quantise(self.team, x, d);
-            multiply(
-                self.team,
-                &[Product::int8(head.view(), quantised.int8.all(), logits)],
-            );
-        } else {
-            multiply(self.team, &[Product::new(head.view(), x, logits)]);
+        match &mut workspace.normed_quantised {
+            // Re-quantised: the published path does not quantise this input.
+            Some(inputs) if head.is_quantised() => {
+                inputs.take_groups(self.team, x, d, 1);
+                multiply(
+                    self.team,
+                    &[Product::quantised(head.view(), inputs.all(), logits)],
+                );
+            }
+            _ => multiply(self.team, &[Product::new(head.view(), x, logits)]),
         }
         logits.iter().all(|logit| logit.is_finite()).then_some(rows)
     }

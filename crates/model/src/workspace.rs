@@ -2,7 +2,7 @@
 
 use fathom_kernels::attention::Workspace as AttentionWorkspace;
 use fathom_kernels::indexer::Workspace as IndexerWorkspace;
-use fathom_kernels::int8::Int8Inputs;
+use fathom_kernels::inputs::Inputs;
 use fathom_kernels::rope::RotationTable;
 
 use crate::numerics::Numerics;
@@ -72,7 +72,9 @@ pub(crate) struct ExpertBuffers {
     pub(crate) places: Vec<u32>,
     /// The token at each place.
     pub(crate) order: Vec<u32>,
-    pub(crate) inputs: Quantised,
+    /// Plain rows of experts that are not quantised.
+    pub(crate) inputs: Vec<f32>,
+    pub(crate) inputs_quantised: Quantised,
     pub(crate) input_weights: Vec<f32>,
     pub(crate) gate: Vec<f32>,
     pub(crate) up: Vec<f32>,
@@ -105,35 +107,23 @@ impl Span {
     }
 }
 
-/// Inputs of quantised linears: rounded floats under `reference`, integers under `fast`, neither under `exact`.
-#[derive(Default)]
-pub(crate) struct Quantised {
-    pub(crate) floats: Vec<f32>,
-    pub(crate) int8: Int8Inputs,
-}
+/// Inputs of quantised linears, as the numerics take them; `None` under `exact`, which quantises nothing.
+pub(crate) type Quantised = Option<Inputs>;
 
-impl Quantised {
-    fn new(numerics: Numerics, rows: usize, width: usize) -> Self {
-        match numerics {
-            Numerics::Exact => Self::default(),
-            Numerics::Reference => Self {
-                floats: vec![0.0; rows * width],
-                ..Self::default()
-            },
-            Numerics::Fast => Self {
-                int8: Int8Inputs::with_capacity(rows, width),
-                ..Self::default()
-            },
-        }
+fn quantised(numerics: Numerics, rows: usize, width: usize) -> Quantised {
+    match numerics {
+        Numerics::Exact => None,
+        Numerics::Reference => Some(Inputs::bf16(rows, width)),
+        Numerics::Fast => Some(Inputs::int8(rows, width)),
     }
 }
 
 impl Model {
-    /// Whether routed experts take their inputs in integers, in every layer.
-    fn integer_experts(&self) -> bool {
+    /// Whether routed experts take quantised inputs in every layer.
+    fn quantised_experts(&self) -> bool {
         let quantised =
             |layer: &LayerWeights| layer.experts.routed.iter().all(|expert| expert.w1.is_quantised());
-        self.numerics() == Numerics::Fast && self.layers.iter().all(quantised)
+        self.numerics() != Numerics::Exact && self.layers.iter().all(quantised)
     }
 
     /// Memory for steps of up to `max_chunk` tokens (at least one).
@@ -142,7 +132,7 @@ impl Model {
         let t = max_chunk.max(1);
         let floats = |n: usize| vec![0.0f32; n];
         let numerics = self.numerics();
-        let quantised = |rows: usize, width: usize| Quantised::new(numerics, rows, width);
+        let quantised = |rows: usize, width: usize| quantised(numerics, rows, width);
         let d = c.hidden_size;
         let n = c.hc_mult;
         // The largest compressor: tokens of a chunk and of pending windows, and the entries they can complete.
@@ -188,11 +178,7 @@ impl Model {
                 window_rows: floats((self.layout().window_slots + t) * c.head_dim),
                 kv: floats(t * c.head_dim),
                 result: floats(t * q),
-                result_quantised: if numerics == Numerics::Fast {
-                    quantised(t * c.o_groups, q / c.o_groups)
-                } else {
-                    Quantised::default()
-                },
+                result_quantised: quantised(t * c.o_groups, q / c.o_groups),
                 grouped: floats(t * c.o_groups * c.o_lora_rank),
                 grouped_quantised: quantised(t, c.o_groups * c.o_lora_rank),
                 new_keys: floats(new_floats),
@@ -214,11 +200,8 @@ impl Model {
                 first: vec![0; c.n_routed_experts + 1],
                 places: vec![0; pairs],
                 order: vec![0; pairs],
-                inputs: Quantised {
-                    // Rows move to their experts as they are, under `exact` too.
-                    floats: floats(if self.integer_experts() { 0 } else { pairs * d }),
-                    int8: quantised(pairs, d).int8,
-                },
+                inputs: floats(if self.quantised_experts() { 0 } else { pairs * d }),
+                inputs_quantised: quantised(pairs, d),
                 input_weights: floats(pairs),
                 gate: floats(pairs * width),
                 up: floats(pairs * width),

@@ -4,7 +4,7 @@
 //! - The *query panel* is `[row_pairs, lanes]`: for each pair of dimensions, every head's.
 //! - *Values* are `[tiles, pairs, 64]`: for 64 dimensions at a time, pairs of neighbouring rows.
 
-use crate::bf16_dot::{self, operand, pair};
+use crate::bf16::dot::{self, operand, pair};
 use crate::formats::{bf16, e4m3, ue8m0};
 use crate::isa::{Isa, multiversion};
 use crate::lanes::LANES;
@@ -23,7 +23,7 @@ pub(super) fn row_pairs(width: usize) -> usize {
 /// A float32 row as a key row. `out` is [`row_pairs`] long.
 pub(super) fn round_row(isa: Isa, row: &[f32], out: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
-    if bf16_dot::in_hardware(isa) && row.len().is_multiple_of(2 * LANES) {
+    if dot::in_hardware(isa) && row.len().is_multiple_of(2 * LANES) {
         // SAFETY: the line above found the features.
         unsafe { avx512::round_row(row, out) };
         return;
@@ -51,7 +51,7 @@ fn round_row_body(row: &[f32], out: &mut [u32]) {
 /// A packed KV entry as a key row, exactly but for rotary values below the smallest operand. `out` is [`row_pairs`] long.
 pub(super) fn unpack_row(isa: Isa, nope: usize, rope: usize, row: &[u8], out: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
-    if bf16_dot::in_hardware(isa) && nope.is_multiple_of(KV_BLOCK) && rope.is_multiple_of(2 * LANES) {
+    if dot::in_hardware(isa) && nope.is_multiple_of(KV_BLOCK) && rope.is_multiple_of(2 * LANES) {
         assert_eq!(out.len(), row_pairs(nope + rope));
         // SAFETY: the line above found AVX-512 F and BW; the assertion is what the kernel asks for.
         unsafe { avx512::unpack_row(nope, rope, row, out) };
@@ -142,7 +142,7 @@ pub(super) fn query_panel(isa: Isa, q: &[f32], width: usize, lanes: usize, panel
     assert!(q.len() <= lanes * width && lanes.is_multiple_of(LANES));
     assert_eq!(panel.len(), row_pairs(width) * lanes);
     #[cfg(target_arch = "x86_64")]
-    if bf16_dot::in_hardware(isa) && width.is_multiple_of(2 * LANES) && q.len() == lanes * width {
+    if dot::in_hardware(isa) && width.is_multiple_of(2 * LANES) && q.len() == lanes * width {
         // SAFETY: the line above found the features and that head and panel consist of whole blocks.
         unsafe { avx512::query_panel(q, width, lanes, panel) };
         return;
@@ -178,7 +178,7 @@ mod avx512 {
         _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     };
 
-    use super::{KV_BLOCK, LANES, bf16, bf16_dot, e4m3};
+    use super::{KV_BLOCK, LANES, bf16, dot, e4m3};
 
     /// Dimensions of a register of BF16 numbers.
     const DIMENSIONS: usize = 2 * LANES;
@@ -191,11 +191,11 @@ mod avx512 {
     #[target_feature(enable = "avx512f,avx512bw")]
     fn flush(x: __m512i) -> __m512i {
         let magnitude = _mm512_and_si512(x, _mm512_set1_epi16(0x7FFF));
-        let smallest = _mm512_set1_epi16(bf16::to_bits(bf16_dot::SMALLEST).cast_signed());
+        let smallest = _mm512_set1_epi16(bf16::to_bits(dot::SMALLEST).cast_signed());
         _mm512_maskz_mov_epi16(_mm512_cmpge_epu16_mask(magnitude, smallest), x)
     }
 
-    /// Thirty-two operands; see [`bf16_dot::operand`].
+    /// Thirty-two operands; see [`dot::operand`].
     ///
     /// # Safety
     /// `x` is followed by 31 more.
@@ -395,7 +395,7 @@ mod tests {
                         unpack_row(isa, nope, rope, &row, &mut pairs);
                         for (i, found) in halves(&pairs).enumerate() {
                             let mut expected = expected.get(i).copied().unwrap_or(0.0);
-                            if i >= nope && expected.abs() < bf16_dot::SMALLEST {
+                            if i >= nope && expected.abs() < dot::SMALLEST {
                                 expected = 0.0;
                             }
                             assert_eq!(found.is_nan(), expected.is_nan());

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::bf16_dot::{operand, pair};
+use crate::bf16::dot::{operand, pair};
 use crate::isa::multiversion;
 use crate::lanes::{LANES, exp};
 

@@ -3,7 +3,7 @@
 //! Scores are `queries · row`, a lane for each head, one chain over the pairs of dimensions; results are
 //! `values · probability`, a lane for each dimension, one chain over the pairs of rows.
 
-use crate::bf16_dot::{self, dot_pair};
+use crate::bf16::dot::{self, dot_pair};
 use crate::isa::Isa;
 use crate::lanes::LANES;
 
@@ -43,11 +43,11 @@ impl Operands<'_> {
 }
 
 /// `out[n][lane] += Σ_s panel[s][lane] · factor[n][s]`, steps in order and in each the later element of a pair first (see
-/// [`bf16_dot`]); `out` holds the bits of float32. A `fresh` sum starts from zero.
+/// [`crate::bf16::dot`]); `out` holds the bits of float32. A `fresh` sum starts from zero.
 pub(super) fn add_products(isa: Isa, operands: &Operands<'_>, fresh: bool, out: &mut [u32]) {
     operands.check(out);
     #[cfg(target_arch = "x86_64")]
-    if bf16_dot::in_hardware(isa) {
+    if dot::in_hardware(isa) {
         // SAFETY: the line above found the features, `check` that everything lies inside the slices.
         unsafe { avx512::add_products(operands, fresh, out) };
         return;
@@ -91,7 +91,7 @@ mod avx2 {
     };
 
     use super::{LANES, Operands};
-    use crate::bf16_dot::dot_pairs_avx2;
+    use crate::bf16::dot::dot_pairs_avx2;
 
     /// Output rows of a register tile: eight sums, two registers of pairs unpacked to four, and a factor unpacked to two.
     const ROWS: usize = 4;
@@ -171,7 +171,7 @@ mod avx512 {
     };
 
     use super::{LANES, Operands};
-    use crate::bf16_dot::dot_pairs_avx512;
+    use crate::bf16::dot::dot_pairs_avx512;
 
     /// Vectors of lanes, and output rows, of a register tile: 24 sums in flight, and for their 24 products ten loads.
     const VECTORS: usize = 4;
@@ -270,7 +270,7 @@ mod avx512 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bf16_dot::{operand, pair};
+    use crate::bf16::dot::{operand, pair};
     use crate::isa;
 
     /// Against sums in float64, on every instruction set, in one go and resumed half-way.

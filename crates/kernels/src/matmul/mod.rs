@@ -1,6 +1,7 @@
 //! Matrix products on weights used where they lie: `y[t, r] = Σ_k x[t, k] · W[r, k]`, float32 accumulation.
 //!
-//! Inputs are float32, or [`crate::int8`] rows whose products with quantised weights run in integers.
+//! Inputs are float32, or rows for quantised weights, whose products have an arithmetic of their own ([`crate::bf16`],
+//! [`crate::int8`]).
 //!
 //! For float32 inputs weights are decoded, exactly, a tile at a time into memory that stays in the first-level cache and multiplied there.
 //! Every output is summed in one order that depends on K alone (see [`K_CHUNK`] and [`crate::lanes`]): a row gets the
@@ -9,8 +10,10 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
+use crate::bf16::Bf16Product;
 use crate::formats::{bf16, e4m3};
-use crate::int8::{Int8Inputs, Int8Product, Int8View};
+use crate::inputs::{InputView, Inputs};
+use crate::int8::Int8Product;
 use crate::isa::{self, Isa, multiversion};
 use crate::lanes::{self, LANES};
 use crate::matrix::{Elements, Matrix};
@@ -53,7 +56,13 @@ pub struct Product<'a> {
 #[derive(Clone, Copy)]
 enum Input<'a> {
     Floats { x: &'a [f32], stride: usize },
-    Int8(Int8View<'a>),
+    Quantised(InputView<'a>),
+}
+
+/// A product with quantised weights, by its arithmetic.
+enum Quantised<'a> {
+    Bf16(Bf16Product<'a>),
+    Int8(Int8Product<'a>),
 }
 
 impl<'a> Product<'a> {
@@ -80,11 +89,11 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// The whole matrix, FP8 or FP4, in integers (see [`crate::int8`]). `x` is `[t, cols]`, `y` is `[t, rows]`.
+    /// The whole matrix, quantised, in the arithmetic of the inputs. `x` is `[t, cols]`, `y` is `[t, rows]`.
     ///
     /// # Panics
-    /// When the shapes do not fit together, or the matrix is not stored in integers.
-    pub fn int8(matrix: Matrix<'a>, x: Int8View<'a>, y: &'a mut [f32]) -> Self {
+    /// When the shapes do not fit together, or the matrix is not quantised.
+    pub fn quantised(matrix: Matrix<'a>, x: InputView<'a>, y: &'a mut [f32]) -> Self {
         assert!(matrix.is_quantised(), "a quantised matrix");
         assert_eq!(x.width(), matrix.cols, "x is [t, {}]", matrix.cols);
         assert_eq!(
@@ -98,7 +107,7 @@ impl<'a> Product<'a> {
             matrix,
             first_row: 0,
             rows: matrix.rows,
-            x: Input::Int8(x),
+            x: Input::Quantised(x),
             x_rows: x.rows(),
             y: Disjoint::new(y),
             y_stride: matrix.rows,
@@ -106,14 +115,14 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// As [`Product::block_diagonal`], in integers: `x` has a segment for each group, of `[t, cols]`.
+    /// As [`Product::block_diagonal`], of a quantised matrix: `x` has a segment for each group, of `[t, cols]`.
     ///
     /// # Panics
-    /// When the shapes do not fit together, or the matrix is not stored in integers.
-    pub fn block_diagonal_int8(
+    /// When the shapes do not fit together, or the matrix is not quantised.
+    pub fn block_diagonal_quantised(
         matrix: Matrix<'a>,
         groups: usize,
-        x: &'a Int8Inputs,
+        x: &'a Inputs,
         y: &'a mut [f32],
     ) -> impl Iterator<Item = Self> {
         assert!(matrix.is_quantised(), "a quantised matrix");
@@ -126,7 +135,7 @@ impl<'a> Product<'a> {
             matrix,
             first_row: group * rows,
             rows,
-            x: Input::Int8(x.segment(group * t..(group + 1) * t)),
+            x: Input::Quantised(x.segment(group * t..(group + 1) * t)),
             x_rows: t,
             y: out,
             y_stride: matrix.rows,
@@ -174,22 +183,33 @@ impl<'a> Product<'a> {
         self
     }
 
-    /// The integer product, if this is one.
-    fn integer(&self) -> Option<Int8Product<'a>> {
-        let Input::Int8(x) = self.x else { return None };
-        Some(Int8Product {
-            matrix: self.matrix,
-            first_row: self.first_row,
-            x,
-            y: self.y,
-            y_stride: self.y_stride,
+    /// The product of inputs for quantised weights, if this is one.
+    fn quantised_product(&self) -> Option<Quantised<'a>> {
+        let Input::Quantised(x) = self.x else { return None };
+        Some(match x {
+            InputView::Bf16(x) => Quantised::Bf16(Bf16Product {
+                matrix: self.matrix,
+                first_row: self.first_row,
+                x,
+                y: self.y,
+                y_stride: self.y_stride,
+                round: self.round_to_bf16,
+            }),
+            InputView::Int8(x) => Quantised::Int8(Int8Product {
+                matrix: self.matrix,
+                first_row: self.first_row,
+                x,
+                y: self.y,
+                y_stride: self.y_stride,
+            }),
         })
     }
 
     /// Weight rows of one item: few long rows where the stream of weights decides, so that threads finish together.
     fn rows_per_item(&self) -> usize {
-        match self.integer() {
-            Some(product) => product.rows_per_item(),
+        match self.quantised_product() {
+            Some(Quantised::Bf16(product)) => product.rows_per_item(),
+            Some(Quantised::Int8(product)) => product.rows_per_item(),
             None if self.x_rows <= 2 * TILE => (STREAMED_BYTES / self.matrix.row_bytes().max(1))
                 .next_multiple_of(TILE)
                 .clamp(TILE, ROW_TILE),
@@ -197,11 +217,11 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Runs of input rows that items take one of; integer products take all.
+    /// Runs of input rows that items take one of; products with quantised weights take all.
     fn input_runs(&self) -> usize {
         match self.x {
             Input::Floats { .. } => self.x_rows.div_ceil(INPUTS_PER_ITEM),
-            Input::Int8(_) => 1,
+            Input::Quantised(_) => 1,
         }
     }
 
@@ -254,11 +274,11 @@ pub(crate) fn multiply_with(isa: Isa, team: &mut Team, products: &[Product<'_>])
                     );
                 }
             }
-            Input::Int8(_) => {
-                if let Some(product) = product.integer() {
-                    product.compute(isa, first, rows, scratch);
-                }
-            }
+            Input::Quantised(_) => match product.quantised_product() {
+                Some(Quantised::Bf16(product)) => product.compute(isa, first, rows, scratch),
+                Some(Quantised::Int8(product)) => product.compute(isa, first, rows, scratch),
+                None => {}
+            },
         }
     });
 }
