@@ -40,25 +40,54 @@ pub(crate) unsafe fn load_quads(rows: &[*const u8; LANES], offset: usize) -> [__
     ]
 }
 
-/// `bytes` bytes from `from` on of sixteen rows of `stride` bytes, where they lie; short rows are copied to `short` and
-/// end in zeros.
-pub(crate) fn sixteen_rows<const BYTES: usize>(
-    all: &[u8],
-    lanes: &[usize; LANES],
-    stride: usize,
-    from: usize,
-    short: &mut [[u8; BYTES]; LANES],
-) -> [*const u8; LANES] {
-    let mut at = [std::ptr::null(); LANES];
-    let bytes = BYTES.min(stride - from);
-    for lane in 0..LANES {
-        let row = &all[lanes[lane] * stride + from..][..bytes];
-        at[lane] = if bytes == BYTES {
-            row.as_ptr()
-        } else {
-            short[lane][..bytes].copy_from_slice(row);
-            short[lane].as_ptr()
-        };
+/// A block of sixteen rows.
+pub(crate) type Copies<const BYTES: usize> = [[u8; BYTES]; LANES];
+
+/// Sixteen rows of bytes that are read in blocks of `BYTES`, the last of which may reach beyond the rows' end: it is
+/// read from copies that end in zeros.
+pub(crate) struct Rows<'a, const BYTES: usize> {
+    whole: [*const u8; LANES],
+    bytes: usize,
+    last: [*const u8; LANES],
+    copies: &'a Copies<BYTES>,
+}
+
+impl<'a, const BYTES: usize> Rows<'a, BYTES> {
+    /// Rows `lanes` of a matrix with `bytes` bytes a row; `copies` is memory, where rows do not end with a block.
+    #[inline]
+    pub(crate) fn new(
+        all: &'a [u8],
+        lanes: &[usize; LANES],
+        bytes: usize,
+        copies: &'a mut Copies<BYTES>,
+    ) -> Self {
+        let rows = lanes.map(|lane| &all[lane * bytes..][..bytes]);
+        let left = bytes % BYTES;
+        if left > 0 {
+            for (copy, row) in copies.iter_mut().zip(rows) {
+                copy[..left].copy_from_slice(&row[bytes - left..]);
+                copy[left..].fill(0);
+            }
+        }
+        Self {
+            whole: rows.map(<[u8]>::as_ptr),
+            bytes,
+            last: [std::ptr::null(); LANES],
+            copies,
+        }
     }
-    at
+
+    /// Where the block that begins at byte `from` (a multiple of `BYTES`, within the rows) lies: addresses, and an offset to
+    /// them. `BYTES` bytes can be read of each row.
+    #[inline]
+    pub(crate) fn block(&mut self, from: usize) -> (&[*const u8; LANES], usize) {
+        assert!(from < self.bytes && from.is_multiple_of(BYTES));
+        if from + BYTES <= self.bytes {
+            return (&self.whole, from);
+        }
+        for (at, copy) in self.last.iter_mut().zip(self.copies) {
+            *at = copy.as_ptr();
+        }
+        (&self.last, 0)
+    }
 }

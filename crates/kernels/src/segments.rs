@@ -3,9 +3,6 @@
 /// Inputs up to which weights are multiplied as they stream past, rather than rearranged into panels first.
 pub(crate) const STREAMED_INPUTS: usize = 8;
 
-/// Input rows of a register tile.
-pub(crate) const TILE_INPUTS: usize = 6;
-
 /// Where a row's block lies within its segment, in units that each array multiplies by its own size.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
@@ -17,9 +14,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Of row `row` of a segment of `rows`.
-    pub(crate) fn of(rows: usize, row: usize) -> Self {
-        let Tiles { wide, width, .. } = Tiles::of(rows);
+    /// Of row `row` of a segment of `rows`, in tiles of at most `most`.
+    pub(crate) fn of(rows: usize, row: usize, most: usize) -> Self {
+        let Tiles { wide, width, .. } = Tiles::of(rows, most);
         // The first `wide` tiles have one row more than the others.
         let (before, tile) = if row < wide * (width + 1) {
             (row - row % (width + 1), width + 1)
@@ -45,9 +42,9 @@ pub(crate) struct Tiles {
 }
 
 impl Tiles {
-    /// Of a segment of `rows` rows, at least one tile.
-    pub(crate) fn of(rows: usize) -> Self {
-        let most = if rows <= STREAMED_INPUTS { 1 } else { TILE_INPUTS };
+    /// Of a segment of `rows` rows, at least one tile, of at most `most` rows if they are many.
+    pub(crate) fn of(rows: usize, most: usize) -> Self {
+        let most = if rows <= STREAMED_INPUTS { 1 } else { most };
         let count = rows.div_ceil(most).max(1);
         Self {
             count,

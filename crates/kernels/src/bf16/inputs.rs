@@ -1,7 +1,7 @@
 //! Inputs of a product in BF16.
 
 use crate::bf16::dot::{operand, pair};
-use crate::bf16::{BLOCK, EIGHT, PAIRS};
+use crate::bf16::{BLOCK, EIGHT, PAIRS, TILE_INPUTS};
 use crate::formats::{bf16, e4m3};
 use crate::isa::{self, Isa, multiversion};
 use crate::quant::ACTIVATION_BLOCK;
@@ -14,7 +14,7 @@ const PER_ITEM: usize = 64;
 /// Rows of BF16 numbers, in pairs of columns four apart; memory that is reused from step to step.
 ///
 /// Rows belong to one or more *segments*, each the inputs of one product. A segment of more than eight rows is kept in
-/// tiles of five or six rows or so, interleaved pair by pair; else rows lie one after the other. Rows are padded with
+/// tiles of seven or eight rows or so, interleaved pair by pair; else rows lie one after the other. Rows are padded with
 /// zeros to whole blocks of 128 columns.
 #[derive(Debug, Default)]
 pub struct Bf16Inputs {
@@ -46,7 +46,9 @@ impl Bf16Inputs {
     /// stay what they are, so that the product shows them.
     pub fn quantise(&mut self, team: &mut Team, x: &[f32], width: usize) {
         let rows = x.len() / width;
-        self.fill(team, x, width, round_trip, |row| (0, Place::of(rows, row)));
+        self.fill(team, x, width, round_trip, |row| {
+            (0, Place::of(rows, row, TILE_INPUTS))
+        });
     }
 
     /// As [`Bf16Inputs::quantise`], into segments: segment `s` has rows `bounds[s]..bounds[s + 1]`.
@@ -57,7 +59,7 @@ impl Bf16Inputs {
         self.fill(team, x, width, round_trip, |row| {
             let next = bounds.partition_point(|&first| first as usize <= row);
             let (first, end) = (bounds[next - 1] as usize, bounds[next] as usize);
-            (first, Place::of(end - first, row - first))
+            (first, Place::of(end - first, row - first, TILE_INPUTS))
         });
     }
 
@@ -67,7 +69,7 @@ impl Bf16Inputs {
         let rows = x.len() / width / groups;
         self.fill(team, x, width, keep, |source| {
             let (row, group) = (source / groups, source % groups);
-            (group * rows, Place::of(rows, row))
+            (group * rows, Place::of(rows, row, TILE_INPUTS))
         });
     }
 
@@ -120,7 +122,10 @@ impl Bf16Inputs {
         team.run(bounds.len() - 1, |segment, _| {
             let (first, end) = (bounds[segment] as usize, bounds[segment + 1] as usize);
             for (row, &from) in order[first..end].iter().enumerate() {
-                let (from, to) = (Place::of(source.rows, from as usize), Place::of(end - first, row));
+                let (from, to) = (
+                    Place::of(source.rows, from as usize, TILE_INPUTS),
+                    Place::of(end - first, row, TILE_INPUTS),
+                );
                 for block in 0..blocks {
                     let origin = (from.before * blocks + block * from.tile) * PAIRS + from.lane;
                     let pairs = source.pairs[origin..].iter().step_by(from.tile).take(PAIRS);
@@ -172,7 +177,7 @@ unsafe fn write<'p>(
     }
 }
 
-/// Up to [`crate::segments::TILE_INPUTS`] rows of a segment, interleaved; one row in a segment of at most eight.
+/// Up to [`TILE_INPUTS`] rows of a segment, interleaved; one row in a segment of at most eight.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<'a> {
     /// First row within the segment.
@@ -195,13 +200,13 @@ impl<'a> Bf16View<'a> {
 
     /// Tiles that any rows are in, at least one.
     pub(super) fn tile_count(&self) -> usize {
-        Tiles::of(self.rows).count
+        Tiles::of(self.rows, TILE_INPUTS).count
     }
 
     /// The rows in tiles.
     pub(super) fn tiles(&self) -> impl Iterator<Item = Tile<'a>> + use<'a> {
         let (view, row_pairs) = (*self, self.width.div_ceil(BLOCK) * PAIRS);
-        let Tiles { count, wide, width } = Tiles::of(self.rows);
+        let Tiles { count, wide, width } = Tiles::of(self.rows, TILE_INPUTS);
         let count = if self.rows == 0 { 0 } else { count };
         (0..count).map(move |tile| {
             let row = tile * width + tile.min(wide);

@@ -21,7 +21,7 @@ pub use inputs::{Bf16Inputs, Bf16View};
 
 use crate::formats::bf16;
 use crate::isa::Isa;
-use crate::matrix::Matrix;
+use crate::matrix::{Elements, Matrix, f32_at};
 use crate::segments::STREAMED_INPUTS;
 use crate::team::{Disjoint, Scratch};
 
@@ -45,6 +45,10 @@ const PAIRS: usize = BLOCK / 2;
 
 /// Rows whose outputs are computed together: the lanes of a register.
 const LANES: usize = 16;
+
+/// Input rows of a register tile: with two registers of weight rows, as many sums as the latency of a dot product takes
+/// to hide.
+const TILE_INPUTS: usize = 8;
 
 /// Weight rows of one item of a product with many inputs.
 const ROWS_PER_ITEM: usize = 32;
@@ -86,19 +90,20 @@ impl Bf16Product<'_> {
     }
 
     /// Writes the outputs of rows `row .. row + rows` of the matrix for some inputs from their totals, `[inputs][width]`.
+    #[inline(always)]
     fn finish(&self, row: usize, rows: usize, first_input: usize, totals: &[f32], width: usize) {
         for (t, totals) in totals.chunks_exact(width).enumerate() {
             let at = (first_input + t) * self.y_stride + row;
             // SAFETY: output r of an input row is weight row r's, and each weight row is in exactly one item.
             let out = unsafe { self.y.part(at, rows) };
-            for (i, (y, &total)) in out.iter_mut().zip(totals).enumerate() {
-                *y = self
-                    .matrix
-                    .number_scale(row + i)
-                    .map_or(total, |scale| total * scale);
-                if self.round {
-                    *y = bf16::round(*y);
+            out.copy_from_slice(&totals[..rows]);
+            if let Elements::Grouped { row_scales, .. } = self.matrix.elements {
+                for (i, y) in out.iter_mut().enumerate() {
+                    *y *= f32_at(row_scales, row + i);
                 }
+            }
+            if self.round {
+                bf16::round_all(out);
             }
         }
     }

@@ -1,6 +1,5 @@
 use super::*;
 use crate::isa;
-use crate::matrix::Elements;
 use crate::stored::{Kind, Noise, Stored};
 use crate::team::Team;
 
@@ -37,7 +36,10 @@ fn by_the_contract(matrix: &Matrix<'_>, row: usize, x: &[f32]) -> f32 {
         }
         total = dot.mul_add(matrix.scale_at(row, from), total);
     }
-    matrix.number_scale(row).map_or(total, |scale| total * scale)
+    match matrix.elements {
+        Elements::Grouped { row_scales, .. } => total * f32_at(row_scales, row),
+        _ => total,
+    }
 }
 
 /// `x` as the inputs hold it.

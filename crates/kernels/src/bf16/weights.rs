@@ -1,9 +1,9 @@
-//! What the BF16 kernels see of a stored matrix: the numbers its codes stand for, and their scales.
+//! What the BF16 kernels see of a stored matrix: the numbers its codes stand for.
 
 use crate::bf16::GROUP;
 use crate::formats::grouped;
 use crate::formats::{e2m1, e4m3};
-use crate::matrix::{Elements, Matrix, f32_at};
+use crate::matrix::{Elements, Matrix};
 
 impl Matrix<'_> {
     /// The numbers that the codes of up to 32 columns from `from` (a multiple of that) on stand for, scales apart, zeros
@@ -39,15 +39,6 @@ impl Matrix<'_> {
                 }
             }
             Elements::F32(_) | Elements::Bf16(_) => unreachable!("a quantised matrix"),
-        }
-    }
-
-    /// Factor on a row's total, where the format has one.
-    #[inline]
-    pub(super) fn number_scale(&self, row: usize) -> Option<f32> {
-        match self.elements {
-            Elements::Grouped { row_scales, .. } => Some(f32_at(row_scales, row)),
-            _ => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Inputs of a product in eight bits.
 
-use crate::int8::{BLOCK, GROUP, GROUPS};
+use crate::int8::{BLOCK, GROUP, GROUPS, TILE_INPUTS};
 use crate::isa::{self, Isa, multiversion};
 use crate::segments::{Place, Tiles};
 use crate::team::{Disjoint, Team};
@@ -79,7 +79,7 @@ impl Int8Inputs {
         let rows = x.len() / width / groups;
         self.quantise_rows(team, x, width, |source| {
             let (row, group) = (source / groups, source % groups);
-            (group * rows, Place::of(rows, row))
+            (group * rows, Place::of(rows, row, TILE_INPUTS))
         });
     }
 
@@ -91,7 +91,7 @@ impl Int8Inputs {
         self.quantise_rows(team, x, width, |row| {
             let next = bounds.partition_point(|&first| first as usize <= row);
             let (first, end) = (bounds[next - 1] as usize, bounds[next] as usize);
-            (first, Place::of(end - first, row - first))
+            (first, Place::of(end - first, row - first, TILE_INPUTS))
         });
     }
 
@@ -137,7 +137,10 @@ impl Int8Inputs {
         team.run(bounds.len() - 1, |segment, _| {
             let (first, end) = (bounds[segment] as usize, bounds[segment + 1] as usize);
             for (row, &from) in order[first..end].iter().enumerate() {
-                let (from, to) = (Place::of(source.rows, from as usize), Place::of(end - first, row));
+                let (from, to) = (
+                    Place::of(source.rows, from as usize, TILE_INPUTS),
+                    Place::of(end - first, row, TILE_INPUTS),
+                );
                 for block in 0..blocks {
                     // SAFETY: each row is in exactly one segment, and each segment is one item.
                     unsafe { out.copy(first, to, source, from, block) };
@@ -234,7 +237,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Up to [`crate::segments::TILE_INPUTS`] rows of a segment, interleaved; one row in a segment of at most eight.
+/// Up to [`TILE_INPUTS`] rows of a segment, interleaved; one row in a segment of at most eight.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'a> {
     /// First row within the segment.
@@ -273,13 +276,13 @@ impl<'a> Int8View<'a> {
 
     /// Tiles that any rows are in, at least one.
     pub(crate) fn tile_count(&self) -> usize {
-        Tiles::of(self.rows).count
+        Tiles::of(self.rows, TILE_INPUTS).count
     }
 
     /// The rows in tiles.
     pub(crate) fn tiles(&self) -> impl Iterator<Item = Tile<'a>> + use<'a> {
         let (view, blocks) = (*self, self.width.div_ceil(BLOCK));
-        let Tiles { count, wide, width } = Tiles::of(self.rows);
+        let Tiles { count, wide, width } = Tiles::of(self.rows, TILE_INPUTS);
         let count = if self.rows == 0 { 0 } else { count };
         (0..count).map(move |tile| {
             let row = tile * width + tile.min(wide);

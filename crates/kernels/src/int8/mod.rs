@@ -19,6 +19,8 @@ mod vnni256;
 mod vnni512;
 mod weights;
 
+pub(crate) use weights::scale_bytes;
+
 pub use inputs::{Int8Inputs, Int8View};
 
 use crate::isa::{Integers, Isa};
@@ -40,6 +42,9 @@ const ROWS_PER_ITEM: usize = 32;
 
 /// Bytes of weights that one item of a product with few inputs streams.
 const BYTES_PER_ITEM: usize = 256 << 10;
+
+/// Input rows of a register tile.
+const TILE_INPUTS: usize = 6;
 
 /// Rows of a matrix from `first_row` on, times every input row.
 pub(crate) struct Int8Product<'a> {

@@ -8,11 +8,14 @@ use crate::bf16::dot::dot_pairs_avx512;
 use crate::bf16::inputs::Tile;
 use crate::bf16::{BLOCK, Bf16Product, GROUP, GROUPS, LANES, PAIRS};
 use crate::matrix::FP8_BLOCK;
-use crate::quads::{load_quads, sixteen_rows};
+use crate::quads::{Copies, Rows, load_quads};
 use crate::segments::STREAMED_INPUTS;
 
 /// Pairs of a group.
 const GROUP_PAIRS: usize = GROUP / 2;
+
+/// Blocks of FP4 whose scales are one load of each row.
+const BLOCKS: usize = 4;
 
 /// Bytes asked for beyond the strip that follows the one in use.
 const AHEAD: usize = 4096;
@@ -68,9 +71,13 @@ macro_rules! with_inputs {
 /// Rows `from .. from + rows` of an FP4 matrix times at most eight inputs, kept one after the other.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bf16,fma")]
 pub(super) fn fp4(product: &Bf16Product<'_>, codes: &[u8], scales: &[u8], from: usize, rows: usize) {
+    let mut copies = ([[0; BLOCK / 2]; LANES], [[0; BLOCKS * GROUPS]; LANES]);
     for at in (0..rows).step_by(LANES) {
         let strip = (product.first_row + from + at, LANES.min(rows - at));
-        with_inputs!(product, fp4_strip(product, codes, scales, strip));
+        with_inputs!(
+            product,
+            fp4_strip(product, (codes, scales), strip, (&mut copies.0, &mut copies.1))
+        );
     }
 }
 
@@ -79,12 +86,10 @@ pub(super) fn fp4(product: &Bf16Product<'_>, codes: &[u8], scales: &[u8], from: 
 fn fp4_strip<const T: usize>(
     xs: [Tile<'_>; T],
     product: &Bf16Product<'_>,
-    codes: &[u8],
-    scales: &[u8],
+    (codes, scales): (&[u8], &[u8]),
     (row, count): (usize, usize),
+    copies: (&mut Copies<{ BLOCK / 2 }>, &mut Copies<{ BLOCKS * GROUPS }>),
 ) {
-    /// Blocks whose scales are one load of each row.
-    const BLOCKS: usize = 4;
     let cols = product.matrix.cols;
     let (row_bytes, row_scales) = (cols / 2, cols / GROUP);
     let table = Nibbles::e2m1();
@@ -94,12 +99,10 @@ fn fp4_strip<const T: usize>(
         codes[row * row_bytes..].as_ptr(),
         scales[row * row_scales..].as_ptr(),
     );
+    let mut rows = Rows::new(codes, &lanes, row_bytes, copies.0);
+    let mut scale_rows = Rows::new(scales, &lanes, row_scales, copies.1);
     let mut totals = [_mm512_setzero_ps(); T];
     for first in (0..cols.div_ceil(BLOCK)).step_by(BLOCKS) {
-        let mut short = [[0; BLOCKS * BLOCK / 2]; LANES];
-        let mut short_scales = [[0; BLOCKS * GROUPS]; LANES];
-        let rows = sixteen_rows(codes, &lanes, row_bytes, first * BLOCK / 2, &mut short);
-        let scale_rows = sixteen_rows(scales, &lanes, row_scales, first * GROUPS, &mut short_scales);
         let at = first * GROUPS * LANES;
         ask(
             first_scale,
@@ -108,22 +111,29 @@ fn fp4_strip<const T: usize>(
             SCALES_AHEAD,
             GROUPS * BLOCKS * LANES / 64,
         );
+        let (scale_rows, offset) = scale_rows.block(first * GROUPS);
         // SAFETY: each row has four scale bytes for each of four blocks.
-        let scale_bytes = unsafe { load_quads(&scale_rows, 0) };
-        for block in 0..BLOCKS.min(cols.div_ceil(BLOCK) - first) {
-            let at = (first + block) * BLOCK / 2 * LANES;
-            ask(first_code, row_bytes * LANES, at, AHEAD, BLOCK / 2 * LANES / 64);
-            ask_near(&rows, (block + 1) * BLOCK / 2);
-            for group in 0..GROUPS.min(row_scales - (first + block) * GROUPS) {
-                let shift = _mm_cvtsi32_si128(8 * group as i32);
-                let exponent = _mm512_and_si512(
-                    _mm512_srl_epi32(scale_bytes[block], shift),
-                    _mm512_set1_epi32(255),
-                );
-                let scale = _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent));
-                // SAFETY: each row has 64 bytes for each of four blocks.
-                let quads = unsafe { load_quads(&rows, (block * GROUPS + group) * (GROUP / 2)) };
-                let first_pair = (first + block) * PAIRS + group * GROUP_PAIRS;
+        let scale_bytes = unsafe { load_quads(scale_rows, offset) };
+        for block in first..cols.div_ceil(BLOCK).min(first + BLOCKS) {
+            let from = block * BLOCK / 2;
+            ask(
+                first_code,
+                row_bytes * LANES,
+                from * LANES,
+                AHEAD,
+                BLOCK / 2 * LANES / 64,
+            );
+            let (rows, offset) = rows.block(from);
+            ask_near(rows, offset + BLOCK / 2);
+            let mut exponents = scale_bytes[block - first];
+            for group in 0..GROUPS.min(row_scales - block * GROUPS) {
+                let exponent =
+                    _mm512_and_si512(_mm512_slli_epi32::<23>(exponents), _mm512_set1_epi32(255 << 23));
+                let scale = _mm512_castsi512_ps(exponent);
+                exponents = _mm512_srli_epi32::<8>(exponents);
+                // SAFETY: each row has 64 bytes for a block.
+                let quads = unsafe { load_quads(rows, offset + group * GROUP / 2) };
+                let first_pair = block * PAIRS + group * GROUP_PAIRS;
                 let mut dots = [_mm512_setzero_ps(); T];
                 for (eight, &quads) in quads.iter().enumerate() {
                     let pairs = table.pairs(quads);
@@ -141,9 +151,10 @@ fn fp4_strip<const T: usize>(
 /// As [`fp4`], of an FP8 matrix.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bf16,fma")]
 pub(super) fn fp8(product: &Bf16Product<'_>, codes: &[u8], from: usize, rows: usize) {
+    let mut copies = [[0; BLOCK]; LANES];
     for at in (0..rows).step_by(LANES) {
         let strip = (product.first_row + from + at, LANES.min(rows - at));
-        with_inputs!(product, fp8_strip(product, codes, strip));
+        with_inputs!(product, fp8_strip(product, codes, strip, &mut copies));
     }
 }
 
@@ -154,6 +165,7 @@ fn fp8_strip<const T: usize>(
     product: &Bf16Product<'_>,
     codes: &[u8],
     (row, count): (usize, usize),
+    copies: &mut Copies<BLOCK>,
 ) {
     let matrix = &product.matrix;
     let cols = matrix.cols;
@@ -163,11 +175,11 @@ fn fp8_strip<const T: usize>(
     // Sixteen rows may straddle two blocks of scales.
     let one_scale = row / FP8_BLOCK == lanes[LANES - 1] / FP8_BLOCK;
     let first_code = codes[row * cols..].as_ptr();
+    let mut rows = Rows::new(codes, &lanes, cols, copies);
     let mut totals = [_mm512_setzero_ps(); T];
     for block in 0..cols.div_ceil(BLOCK) {
         let from = block * BLOCK;
-        let mut short = [[0; BLOCK]; LANES];
-        let rows = sixteen_rows(codes, &lanes, cols, from, &mut short);
+        let (rows, offset) = rows.block(from);
         let scale = if one_scale {
             _mm512_set1_ps(matrix.scale_at(row, from))
         } else {
@@ -179,12 +191,12 @@ fn fp8_strip<const T: usize>(
             let at = (from + group * GROUP) * LANES;
             ask(first_code, cols * LANES, at, AHEAD, GROUP * LANES / 64);
             if group % 2 == 0 {
-                ask_near(&rows, group * GROUP + 64);
+                ask_near(rows, offset + group * GROUP + 64);
             }
             let mut dots = [_mm512_setzero_ps(); T];
             for half in 0..2 {
                 // SAFETY: each row has 128 bytes.
-                let quads = unsafe { load_quads(&rows, group * GROUP + half * GROUP / 2) };
+                let quads = unsafe { load_quads(rows, offset + group * GROUP + half * GROUP / 2) };
                 let first_pair = block * PAIRS + group * GROUP_PAIRS + half * GROUP_PAIRS / 2;
                 let pairs = table.pairs([quads[0], quads[1]]);
                 multiply_pairs(&xs, first_pair, pairs, &mut dots);

@@ -1,4 +1,4 @@
-//! Many inputs: register tiles of 32 rows by up to six inputs over panels.
+//! Many inputs: register tiles of 32 rows by up to eight inputs over panels.
 
 #[allow(clippy::wildcard_imports, reason = "a kernel uses dozens of intrinsics")]
 use std::arch::x86_64::*;
@@ -8,8 +8,9 @@ use crate::bf16::dot::dot_pairs_avx512;
 use crate::bf16::inputs::Tile;
 use crate::bf16::{BLOCK, Bf16Product, EIGHT, GROUP, GROUPS, LANES, ORDER, PAIRS};
 use crate::formats::bf16;
-use crate::matrix::{Elements, Matrix};
-use crate::quads::{load_quads, sixteen_rows};
+use crate::int8::scale_bytes;
+use crate::matrix::{Elements, FP8_BLOCK, Matrix};
+use crate::quads::{Copies, Rows, load_quads};
 use crate::team::Scratch;
 
 /// Registers of weight rows of a tile.
@@ -63,9 +64,17 @@ pub(super) fn multiply(product: &Bf16Product<'_>, from: usize, rows: usize, scra
         product.x.rows() * WIDTH,
     ]);
     let mut panel = Panel { pairs, scales };
+    let mut copies = ([[0; BLOCK]; LANES], [[0; BLOCK / 2]; LANES]);
     for at in (0..rows).step_by(WIDTH) {
         let row = product.first_row + from + at;
-        multiply_rows(product, row, WIDTH.min(rows - at), &mut panel, totals);
+        multiply_rows(
+            product,
+            row,
+            WIDTH.min(rows - at),
+            &mut panel,
+            &mut copies,
+            totals,
+        );
     }
 }
 
@@ -76,6 +85,7 @@ fn multiply_rows(
     row: usize,
     rows: usize,
     panel: &mut Panel<'_>,
+    copies: &mut (Copies<BLOCK>, Copies<{ BLOCK / 2 }>),
     totals: &mut [f32],
 ) {
     let matrix = &product.matrix;
@@ -85,7 +95,7 @@ fn multiply_rows(
         for half in 0..TILE_ROWS {
             // Rows beyond the last are the last again; their results are dropped.
             let lanes = std::array::from_fn(|lane| row + (half * LANES + lane).min(rows - 1));
-            fill(matrix, &lanes, (first, count), half, panel);
+            fill(matrix, &lanes, (first, count), half, copies, panel);
         }
         // The next blocks of these rows, or the first of the rows that follow them, come while these are multiplied, a few
         // with each tile.
@@ -109,7 +119,9 @@ fn multiply_rows(
                 3 => tile::<3>(panel, &x, first, totals),
                 4 => tile::<4>(panel, &x, first, totals),
                 5 => tile::<5>(panel, &x, first, totals),
-                _ => tile::<6>(panel, &x, first, totals),
+                6 => tile::<6>(panel, &x, first, totals),
+                7 => tile::<7>(panel, &x, first, totals),
+                _ => tile::<8>(panel, &x, first, totals),
             }
         }
     }
@@ -123,40 +135,87 @@ fn fill(
     lanes: &[usize; LANES],
     (first, count): (usize, usize),
     half: usize,
+    copies: &mut (Copies<BLOCK>, Copies<{ BLOCK / 2 }>),
     panel: &mut Panel<'_>,
 ) {
     let cols = matrix.cols;
-    for block in 0..count {
-        let from = (first + block) * BLOCK;
-        match matrix.elements {
-            Elements::Fp8 { codes, .. } => {
-                let table = E4m3::new();
-                let mut short = [[0; BLOCK]; LANES];
-                let rows = sixteen_rows(codes, lanes, cols, from, &mut short);
+    match matrix.elements {
+        Elements::Fp8 { codes, .. } => {
+            let table = E4m3::new();
+            let mut rows = Rows::new(codes, lanes, cols, &mut copies.0);
+            for block in 0..count {
+                let (rows, offset) = rows.block((first + block) * BLOCK);
                 for part in 0..BLOCK / 16 {
                     // SAFETY: each row has 128 bytes.
-                    let quads = unsafe { load_quads(&rows, 16 * part) };
+                    let quads = unsafe { load_quads(rows, offset + 16 * part) };
                     panel.put(block, 8 * part, half, table.pairs([quads[0], quads[1]]));
                     panel.put(block, 8 * part + 4, half, table.pairs([quads[2], quads[3]]));
                 }
             }
-            Elements::Fp4 { codes, .. } => {
-                let table = Nibbles::e2m1();
-                let mut short = [[0; BLOCK / 2]; LANES];
-                let rows = sixteen_rows(codes, lanes, cols / 2, from / 2, &mut short);
+        }
+        Elements::Fp4 { codes, .. } => {
+            let table = Nibbles::e2m1();
+            let mut rows = Rows::new(codes, lanes, cols / 2, &mut copies.1);
+            for block in 0..count {
+                let (rows, offset) = rows.block((first + block) * BLOCK / 2);
                 for part in 0..BLOCK / 32 {
                     // SAFETY: each row has 64 bytes.
-                    let quads = unsafe { load_quads(&rows, 16 * part) };
+                    let quads = unsafe { load_quads(rows, offset + 16 * part) };
                     for (i, quads) in quads.into_iter().enumerate() {
                         panel.put(block, 16 * part + 4 * i, half, table.pairs(quads));
                     }
                 }
             }
-            _ => fill_any(matrix, lanes, from, block, half, panel),
         }
-        for group in 0..GROUPS.min((cols - from).div_ceil(GROUP)) {
-            let from = from + group * GROUP;
-            *panel.scales(block, group, half) = lanes.map(|row| matrix.scale_at(row, from));
+        _ => {
+            for block in 0..count {
+                fill_any(matrix, lanes, (first + block) * BLOCK, block, half, panel);
+            }
+        }
+    }
+    for block in 0..count {
+        fill_scales(matrix, lanes, (first + block) * BLOCK, block, half, panel);
+    }
+}
+
+/// The scales of a block of sixteen rows.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn fill_scales(
+    matrix: &Matrix<'_>,
+    lanes: &[usize; LANES],
+    from: usize,
+    block: usize,
+    half: usize,
+    panel: &mut Panel<'_>,
+) {
+    let groups = GROUPS.min((matrix.cols - from).div_ceil(GROUP));
+    match matrix.elements {
+        Elements::Fp4 { scales, .. } => {
+            let row_scales = matrix.cols / GROUP;
+            let bytes = lanes.map(|row| scale_bytes(&scales[row * row_scales + from / GROUP..][..groups]));
+            // SAFETY: sixteen words are read of an array of sixteen.
+            let bytes = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+            for group in 0..groups {
+                let shift = _mm_cvtsi32_si128(8 * group as i32);
+                let exponents = _mm512_slli_epi32::<23>(_mm512_srl_epi32(bytes, shift));
+                let values = _mm512_and_si512(exponents, _mm512_set1_epi32(255 << 23));
+                let out = panel.scales(block, group, half).as_mut_ptr();
+                // SAFETY: sixteen floats are written to a line of sixteen.
+                unsafe { _mm512_store_si512(out.cast(), values) };
+            }
+        }
+        Elements::Fp8 { .. } if lanes[0] / FP8_BLOCK == lanes[LANES - 1] / FP8_BLOCK => {
+            let scale = matrix.scale_at(lanes[0], from);
+            for group in 0..groups {
+                panel.scales(block, group, half).fill(scale);
+            }
+        }
+        _ => {
+            for group in 0..groups {
+                *panel.scales(block, group, half) =
+                    lanes.map(|row| matrix.scale_at(row, from + group * GROUP));
+            }
         }
     }
 }
@@ -189,6 +248,7 @@ fn fill_any(
 /// `T` inputs against `groups` groups of a panel that begins with block `first`: adds to `totals` `[T][TILE_ROWS]`,
 /// block 0 to nothing.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
+#[inline(never)]
 fn tile<const T: usize>(
     panel: &Panel<'_>,
     x: &Tile<'_>,
@@ -199,15 +259,8 @@ fn tile<const T: usize>(
     let pairs = &x.pairs[first * PAIRS * T..][..groups * GROUP_PAIRS * T];
     let weights = &panel.pairs[..groups * GROUP_PAIRS * WIDTH];
     let scales = &panel.scales[..groups * WIDTH];
-    // Before the first block there is no total yet.
-    let before = if first == 0 { 0 } else { 0xFFFF };
-    let mut sums = [[_mm512_setzero_ps(); TILE_ROWS]; T];
-    for t in 0..T {
-        for r in 0..TILE_ROWS {
-            // SAFETY: sixteen floats are read, unless masked off, of a line of sixteen.
-            sums[t][r] =
-                unsafe { _mm512_maskz_load_ps(before, totals.as_ptr().add((t * TILE_ROWS + r) * LANES)) };
-        }
+    if first == 0 {
+        totals.fill(0.0);
     }
     for group in 0..groups {
         let mut dots = [[_mm512_setzero_ps(); TILE_ROWS]; T];
@@ -232,14 +285,13 @@ fn tile<const T: usize>(
             let scale =
                 unsafe { _mm512_load_ps(scales[(group * TILE_ROWS + r) * LANES..][..LANES].as_ptr()) };
             for t in 0..T {
-                sums[t][r] = _mm512_fmadd_ps(dots[t][r], scale, sums[t][r]);
+                let total: *mut __m512 = totals[(t * TILE_ROWS + r) * LANES..][..LANES].as_mut_ptr().cast();
+                // Volatile, so that totals stay in memory: dots and totals together are more than there are registers.
+                // SAFETY: sixteen floats are read and written of a line of sixteen.
+                unsafe {
+                    total.write_volatile(_mm512_fmadd_ps(dots[t][r], scale, total.read_volatile()));
+                }
             }
-        }
-    }
-    for t in 0..T {
-        for r in 0..TILE_ROWS {
-            // SAFETY: sixteen floats are written to a line of sixteen.
-            unsafe { _mm512_store_ps(totals.as_mut_ptr().add((t * TILE_ROWS + r) * LANES), sums[t][r]) };
         }
     }
 }
