@@ -165,44 +165,51 @@ fn main() {
             let x: Vec<f32> = (0..case.inputs * case.cols)
                 .map(|i| (i as f32 * 0.37).sin())
                 .collect();
-            let mut inputs = Inputs::int8(case.inputs, case.cols);
-            inputs.quantise(&mut team, &x, case.cols);
-            let mut y = vec![0.0; case.inputs * case.rows];
-            let (mut times, mut limits) = (Vec::new(), Vec::new());
             let streamed = case.name.starts_with("stream");
-            for _ in 0..3 {
-                limits.push(if streamed {
-                    memory.bytes_per_s(&mut team, Duration::from_millis(20))
-                } else {
-                    machine::int8_ops_per_s(&mut team)
-                });
-                let round = Instant::now();
-                while round.elapsed() < ROUND {
-                    let start = Instant::now();
-                    multiply(&mut team, &[Product::quantised(matrix, inputs.all(), &mut y)]);
-                    times.push(start.elapsed().as_secs_f64());
+            let arithmetics = [
+                ("int8", Inputs::int8(case.inputs, case.cols)),
+                ("bf16", Inputs::bf16(case.inputs, case.cols)),
+            ];
+            for (arithmetic, mut inputs) in arithmetics {
+                inputs.quantise(&mut team, &x, case.cols);
+                let mut y = vec![0.0; case.inputs * case.rows];
+                let (mut times, mut limits) = (Vec::new(), Vec::new());
+                for _ in 0..3 {
+                    limits.push(if streamed {
+                        memory.bytes_per_s(&mut team, Duration::from_millis(20))
+                    } else if arithmetic == "int8" {
+                        machine::int8_ops_per_s(&mut team)
+                    } else {
+                        machine::bf16_flops_per_s(&mut team)
+                    });
+                    let round = Instant::now();
+                    while round.elapsed() < ROUND {
+                        let start = Instant::now();
+                        multiply(&mut team, &[Product::quantised(matrix, inputs.all(), &mut y)]);
+                        times.push(start.elapsed().as_secs_f64());
+                    }
                 }
+                times.sort_by(f64::total_cmp);
+                limits.sort_by(f64::total_cmp);
+                let (time, limit) = (times[times.len() / 2], limits[1]);
+                let work = if streamed {
+                    (bytes + scale_count) as f64
+                } else {
+                    2.0 * (case.rows * case.cols * case.inputs) as f64
+                };
+                println!(
+                    "{threads} threads  {arithmetic}  {:10} {:6} x {} x {:4}  {:9.1} us  {:7.1} G/s  {:5.1} % of {:.1}  best {:5.1} %",
+                    case.name,
+                    case.rows,
+                    case.cols,
+                    case.inputs,
+                    time * 1e6,
+                    work / time * 1e-9,
+                    100.0 * work / time / limit,
+                    limit * 1e-9,
+                    100.0 * work / times[0] / limits[2],
+                );
             }
-            times.sort_by(f64::total_cmp);
-            limits.sort_by(f64::total_cmp);
-            let (time, limit) = (times[times.len() / 2], limits[1]);
-            let work = if streamed {
-                (bytes + scale_count) as f64
-            } else {
-                2.0 * (case.rows * case.cols * case.inputs) as f64
-            };
-            println!(
-                "{threads} threads  {:10} {:6} x {} x {:4}  {:9.1} us  {:7.1} G/s  {:5.1} % of {:.1}  best {:5.1} %",
-                case.name,
-                case.rows,
-                case.cols,
-                case.inputs,
-                time * 1e6,
-                work / time * 1e-9,
-                100.0 * work / time / limit,
-                limit * 1e-9,
-                100.0 * work / times[0] / limits[2],
-            );
         }
     }
 }

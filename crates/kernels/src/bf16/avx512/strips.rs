@@ -35,15 +35,6 @@ fn ask(rows: *const u8, bytes: usize, at: usize, ahead: usize, lines: usize) {
     }
 }
 
-/// Asks for the lines that are used next of each row.
-#[inline(always)]
-fn ask_near(rows: &[*const u8; LANES], offset: usize) {
-    for row in rows {
-        // SAFETY: as above.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(offset).cast()) };
-    }
-}
-
 /// Calls `$strip::<T>` with as many of the product's inputs as there are.
 macro_rules! with_inputs {
     ($product:expr, $strip:ident($($arg:expr),*)) => {{
@@ -124,7 +115,6 @@ fn fp4_strip<const T: usize>(
                 BLOCK / 2 * LANES / 64,
             );
             let (rows, offset) = rows.block(from);
-            ask_near(rows, offset + BLOCK / 2);
             let mut exponents = scale_bytes[block - first];
             for group in 0..GROUPS.min(row_scales - block * GROUPS) {
                 let exponent =
@@ -190,9 +180,6 @@ fn fp8_strip<const T: usize>(
         for group in 0..GROUPS.min((cols - from).div_ceil(GROUP)) {
             let at = (from + group * GROUP) * LANES;
             ask(first_code, cols * LANES, at, AHEAD, GROUP * LANES / 64);
-            if group % 2 == 0 {
-                ask_near(rows, offset + group * GROUP + 64);
-            }
             let mut dots = [_mm512_setzero_ps(); T];
             for half in 0..2 {
                 // SAFETY: each row has 128 bytes.
