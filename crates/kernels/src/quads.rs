@@ -28,6 +28,14 @@ pub(crate) unsafe fn load_quads(rows: &[*const u8; LANES], offset: usize) -> [__
             v[i] = _mm512_mask_broadcast_i32x4(all, 0xF000, load(i + 12));
         }
     }
+    transposed(v)
+}
+
+/// Four registers of four rows each, transposed in fours: of each 128-bit part, register j has its j-th four bytes of
+/// every row.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(crate) fn transposed(v: [__m512i; 4]) -> [__m512i; 4] {
     let a = _mm512_unpacklo_epi32(v[0], v[1]);
     let b = _mm512_unpackhi_epi32(v[0], v[1]);
     let c = _mm512_unpacklo_epi32(v[2], v[3]);

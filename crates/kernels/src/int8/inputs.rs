@@ -8,13 +8,11 @@ use crate::team::{Disjoint, Team};
 /// Four columns of a row: what one lane of an integer dot product takes.
 const QUAD: usize = 4;
 
-/// Quads of a block.
-const QUADS: usize = BLOCK / QUAD;
-
 /// Starts of a block: one for each group of 32, one for all.
 pub(crate) const STARTS: usize = GROUPS + 1;
 
-/// Added to every weight to make it unsigned. Any format's integers fit into ±127.
+/// Added to a code, or to a weight, to make it unsigned, as one side of a vector dot product must be. The integers of
+/// both fit into ±127.
 pub(crate) const OFFSET: i32 = 128;
 
 /// Rows of int8 codes with a power-of-two scale for each [`BLOCK`] columns; memory that is reused from step to step.
@@ -25,10 +23,11 @@ pub(crate) const OFFSET: i32 = 128;
 /// nibbles of packed weights meet them. Rows are padded with zeros to whole blocks.
 #[derive(Debug, Default)]
 pub struct Int8Inputs {
-    codes: Vec<i8>,
+    /// With [`OFFSET`].
+    codes: Vec<u8>,
     scales: Vec<f32>,
-    /// −[`OFFSET`] · Σ of the codes of each group of 32 columns and of each block: what takes the weights' offset off
-    /// again.
+    /// −[`OFFSET`] · Σ of the codes of each group of 32 columns and of each block, where rows lie one after the other:
+    /// what takes the weights' offset off again, if they and not the inputs have it.
     starts: Vec<i32>,
     width: usize,
     rows: usize,
@@ -37,7 +36,7 @@ pub struct Int8Inputs {
 /// A segment of [`Int8Inputs`].
 #[derive(Clone, Copy, Debug)]
 pub struct Int8View<'a> {
-    codes: &'a [i8],
+    codes: &'a [u8],
     scales: &'a [f32],
     starts: &'a [i32],
     width: usize,
@@ -107,7 +106,6 @@ impl Int8Inputs {
         let (all, blocks) = (x.len() / width, width.div_ceil(BLOCK));
         assert_eq!(x.len(), all * width);
         self.resize(all, width);
-        let isa = isa::detected();
         let out = Writer::new(self);
         // About a microsecond's work an item.
         let per_item = 64;
@@ -117,11 +115,10 @@ impl Int8Inputs {
                 let from = block * BLOCK;
                 let x = &x[source * width + from..][..BLOCK.min(width - from)];
                 let mut codes = [0; BLOCK];
-                let mut sums = [0; GROUPS];
-                let scale = quantise_block(isa, x, &mut codes, &mut sums);
+                let scale = quantise_block(out.isa, x, &mut codes);
                 let (first, place) = place(source);
                 // SAFETY: each block of each row is in exactly one item, and has a place of its own.
-                unsafe { out.write(first, place, block, &codes, scale, &sums) };
+                unsafe { out.write(first, place, block, &codes, scale) };
             }
         });
     }
@@ -169,16 +166,18 @@ impl Int8Inputs {
 
 /// Lets threads write different rows.
 struct Writer<'a> {
-    codes: Disjoint<'a, i8>,
+    codes: Disjoint<'a, u8>,
     scales: Disjoint<'a, f32>,
     starts: Disjoint<'a, i32>,
     blocks: usize,
+    isa: Isa,
 }
 
 impl<'a> Writer<'a> {
     fn new(inputs: &'a mut Int8Inputs) -> Self {
         Self {
             blocks: inputs.width.div_ceil(BLOCK),
+            isa: isa::detected(),
             codes: Disjoint::new(&mut inputs.codes),
             scales: Disjoint::new(&mut inputs.scales),
             starts: Disjoint::new(&mut inputs.starts),
@@ -189,15 +188,7 @@ impl<'a> Writer<'a> {
     ///
     /// # Safety
     /// No other thread may write this block of this row.
-    unsafe fn write(
-        &self,
-        first: usize,
-        place: Place,
-        block: usize,
-        codes: &[i8; BLOCK],
-        scale: f32,
-        sums: &[i32; GROUPS],
-    ) {
+    unsafe fn write(&self, first: usize, place: Place, block: usize, codes: &[u8; BLOCK], scale: f32) {
         let before = (first + place.before) * self.blocks + block * place.tile;
         for (quad, codes) in codes.chunks_exact(QUAD).enumerate() {
             let at = before * BLOCK + (quad * place.tile + place.lane) * QUAD;
@@ -206,11 +197,9 @@ impl<'a> Writer<'a> {
         }
         // SAFETY: as above.
         unsafe { self.scales.part(before + place.lane, 1) }.fill(scale);
-        let total: i32 = sums.iter().sum();
-        for (i, sum) in sums.iter().chain([&total]).enumerate() {
-            let at = before * STARTS + i * place.tile + place.lane;
+        if place.tile == 1 {
             // SAFETY: as above.
-            unsafe { self.starts.part(at, 1) }.fill(-OFFSET * sum);
+            unsafe { self.starts.part(before * STARTS, STARTS) }.copy_from_slice(&starts_of(self.isa, codes));
         }
     }
 
@@ -219,21 +208,14 @@ impl<'a> Writer<'a> {
     /// # Safety
     /// No other thread may write this block of this row.
     unsafe fn copy(&self, first: usize, to: Place, source: &Int8Inputs, from: Place, block: usize) {
-        let target = (first + to.before) * self.blocks + block * to.tile;
         let origin = from.before * self.blocks + block * from.tile;
-        for quad in 0..QUADS {
-            let codes = &source.codes[origin * BLOCK + (quad * from.tile + from.lane) * QUAD..][..QUAD];
-            let at = target * BLOCK + (quad * to.tile + to.lane) * QUAD;
-            // SAFETY: quads of different lanes, blocks and tiles are disjoint; one thread writes this block.
-            unsafe { self.codes.part(at, QUAD) }.copy_from_slice(codes);
+        let mut codes = [0; BLOCK];
+        for (quad, codes) in codes.chunks_exact_mut(QUAD).enumerate() {
+            let at = origin * BLOCK + (quad * from.tile + from.lane) * QUAD;
+            codes.copy_from_slice(&source.codes[at..][..QUAD]);
         }
-        // SAFETY: as above.
-        unsafe { self.scales.part(target + to.lane, 1) }.fill(source.scales[origin + from.lane]);
-        for i in 0..STARTS {
-            let start = source.starts[origin * STARTS + i * from.tile + from.lane];
-            // SAFETY: as above.
-            unsafe { self.starts.part(target * STARTS + i * to.tile + to.lane, 1) }.fill(start);
-        }
+        // SAFETY: as the caller promised.
+        unsafe { self.write(first, to, block, &codes, source.scales[origin + from.lane]) };
     }
 }
 
@@ -243,11 +225,11 @@ pub(crate) struct Tile<'a> {
     /// First row within the segment.
     pub(crate) row: usize,
     pub(crate) rows: usize,
-    /// `[blocks][32 quads][rows]` quads.
-    pub(crate) codes: &'a [i8],
+    /// `[blocks][32 quads][rows]` quads, with [`OFFSET`].
+    pub(crate) codes: &'a [u8],
     /// `[blocks][rows]`.
     pub(crate) scales: &'a [f32],
-    /// `[blocks][`[`STARTS`]`][rows]`.
+    /// `[blocks][`[`STARTS`]`]`; without meaning in a segment of more than eight rows.
     pub(crate) starts: &'a [i32],
 }
 
@@ -257,7 +239,9 @@ impl Tile<'_> {
         let mut codes = [0; BLOCK];
         for (quad, codes) in codes.chunks_exact_mut(QUAD).enumerate() {
             let at = (block * BLOCK / QUAD + quad) * self.rows + lane;
-            codes.copy_from_slice(&self.codes[at * QUAD..][..QUAD]);
+            for (code, offset) in codes.iter_mut().zip(&self.codes[at * QUAD..][..QUAD]) {
+                *code = (i32::from(*offset) - OFFSET) as i8;
+            }
         }
         codes
     }
@@ -311,29 +295,28 @@ fn scale_of(amax_bits: u32) -> f32 {
     f32::from_bits((bits + 0x007F_FFFF) & 0xFF80_0000)
 }
 
-fn quantise_block(isa: Isa, x: &[f32], codes: &mut [i8; BLOCK], sums: &mut [i32; GROUPS]) -> f32 {
+fn quantise_block(isa: Isa, x: &[f32], codes: &mut [u8; BLOCK]) -> f32 {
     if let Ok(x) = x.try_into() {
-        return quantise_whole(isa, x, codes, sums);
+        return quantise_whole(isa, x, codes);
     }
     let mut padded = [0.0; BLOCK];
     padded[..x.len()].copy_from_slice(x);
-    quantise_whole(isa, &padded, codes, sums)
+    quantise_whole(isa, &padded, codes)
 }
 
 multiversion! {
-    fn quantise_whole = quantise_body(x: &[f32; BLOCK], codes: &mut [i8; BLOCK], sums: &mut [i32; GROUPS]) -> f32
+    fn quantise_whole = quantise_body(x: &[f32; BLOCK], codes: &mut [u8; BLOCK]) -> f32
 }
 
 #[inline(always)]
-fn quantise_body(x: &[f32; BLOCK], codes: &mut [i8; BLOCK], sums: &mut [i32; GROUPS]) -> f32 {
+fn quantise_body(x: &[f32; BLOCK], codes: &mut [u8; BLOCK]) -> f32 {
     let mut amax = 0u32;
     for x in x {
         amax = amax.max(x.to_bits() & 0x7FFF_FFFF);
     }
     let scale = scale_of(amax);
     if scale.is_nan() {
-        codes.fill(0);
-        sums.fill(0);
+        codes.fill(OFFSET as u8);
         return scale;
     }
     // A power of two, so dividing by it is multiplying by this.
@@ -342,17 +325,34 @@ fn quantise_body(x: &[f32; BLOCK], codes: &mut [i8; BLOCK], sums: &mut [i32; GRO
     for (code, x) in rounded.iter_mut().zip(x) {
         // The magic number rounds to nearest even and leaves the integer in the low bits, on every machine alike.
         let shifted = x * down + 12_582_912.0;
-        *code = shifted.to_bits() as i32 - 0x4B40_0000;
-    }
-    for (sum, codes) in sums.iter_mut().zip(rounded.chunks_exact(GROUP)) {
-        *sum = codes.iter().sum();
+        *code = shifted.to_bits() as i32 - (0x4B40_0000 - OFFSET);
     }
     let (even, odd) = codes.split_at_mut(BLOCK / 2);
     for ((even, odd), pair) in even.iter_mut().zip(odd).zip(rounded.chunks_exact(2)) {
-        *even = pair[0] as i8;
-        *odd = pair[1] as i8;
+        *even = pair[0] as u8;
+        *odd = pair[1] as u8;
     }
     scale
+}
+
+multiversion! {
+    /// The starts of a block with these codes.
+    fn starts_of = starts_of_body(codes: &[u8; BLOCK]) -> [i32; STARTS]
+}
+
+#[inline(always)]
+fn starts_of_body(codes: &[u8; BLOCK]) -> [i32; STARTS] {
+    const HALF: usize = GROUP / 2;
+    let mut starts = [0; STARTS];
+    for (group, start) in starts[..GROUPS].iter_mut().enumerate() {
+        for half in [group * HALF, BLOCK / 2 + group * HALF] {
+            for &code in &codes[half..half + HALF] {
+                *start -= OFFSET * (i32::from(code) - OFFSET);
+            }
+        }
+    }
+    starts[GROUPS] = starts[..GROUPS].iter().sum();
+    starts
 }
 
 #[cfg(test)]
@@ -417,8 +417,8 @@ mod tests {
                                 sums[k / GROUP] -= OFFSET * i32::from(code);
                                 sums[GROUPS] -= OFFSET * i32::from(code);
                             }
-                            for (i, sum) in sums.into_iter().enumerate() {
-                                assert_eq!(tile.starts[(block * STARTS + i) * tile.rows + lane], sum);
+                            if tile.rows == 1 {
+                                assert_eq!(tile.starts[block * STARTS..][..STARTS], sums);
                             }
                         }
                     }
@@ -432,9 +432,9 @@ mod tests {
         let x = wave(1, BLOCK);
         let block: &[f32; BLOCK] = x[..BLOCK].try_into().expect("128");
         let mut all = isa::available().map(|isa| {
-            let (mut codes, mut sums) = ([0; BLOCK], [0; GROUPS]);
-            let scale = quantise_whole(isa, block, &mut codes, &mut sums);
-            (codes, sums, scale)
+            let mut codes = [0; BLOCK];
+            let scale = quantise_whole(isa, block, &mut codes);
+            (codes, starts_of(isa, &codes), scale)
         });
         let first = all.next().expect("scalar");
         assert!(all.all(|other| other == first));

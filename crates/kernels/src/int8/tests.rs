@@ -118,3 +118,45 @@ fn a_scale_beyond_range_shows() {
         assert!(y.iter().all(|y| !y.is_finite()), "{isa:?}");
     }
 }
+
+/// Scales at both ends of what a vector kernel may take a short cut for, and beyond, beside ordinary ones.
+#[test]
+fn scales_of_any_size_give_the_same_bits() {
+    let mut noise = Noise(7);
+    let mut scratch = Scratch::default();
+    let (rows, cols) = (45, 1152);
+    let extremes = [0u8, 1, 2, 22, 104, 127, 230, 231, 232, 254, 255];
+    for kind in [Kind::Fp4, Kind::Fp8] {
+        for (first, &low) in extremes.iter().enumerate() {
+            for &high in &extremes[first..] {
+                let mut stored = Stored::new(&mut noise, rows, cols, kind);
+                for scale in &mut stored.scales {
+                    *scale = [low, high][noise.next() as usize % 2];
+                }
+                // Zeros of both signs, and groups of nothing else.
+                for code in &mut stored.codes {
+                    if noise.next().is_multiple_of(3) {
+                        *code = [0x00, 0x80, 0x08, 0x88][noise.next() as usize % 4];
+                    }
+                }
+                stored.codes[..cols / 4].fill(0);
+                let mut x = noise.floats(13 * cols);
+                x[cols..2 * cols].fill(0.0);
+                x[2 * cols..3 * cols].iter_mut().for_each(|x| *x *= 1e30);
+                x[3 * cols..4 * cols].iter_mut().for_each(|x| *x *= 1e-30);
+                let mut inputs = Int8Inputs::default();
+                inputs.quantise(&mut Team::new(1), &x, cols);
+                let bits = |y: Vec<f32>| -> Vec<u32> {
+                    y.iter()
+                        .map(|y| if y.is_nan() { f32::NAN } else { *y }.to_bits())
+                        .collect()
+                };
+                let expected = bits(run(isa::Isa::Scalar, stored.matrix(), inputs.all(), &mut scratch));
+                for isa in isa::available() {
+                    let found = bits(run(isa, stored.matrix(), inputs.all(), &mut scratch));
+                    assert!(found == expected, "{isa:?}, {kind:?}, {low} and {high}");
+                }
+            }
+        }
+    }
+}

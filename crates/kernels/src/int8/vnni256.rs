@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use crate::formats::grouped::Bits;
-use crate::int8::inputs::{OFFSET, STARTS, Tile};
+use crate::int8::inputs::{OFFSET, Tile};
 use crate::int8::weights::{E2M1_DOUBLES, E4M3_QUARTERS, scale_bytes};
 use crate::int8::{BLOCK, GROUP, GROUPS, Int8Product};
 use crate::matrix::{Elements, Matrix};
@@ -35,19 +35,27 @@ const QUADS: usize = BLOCK / 4;
 struct Panel<'a> {
     /// `[blocks][QUADS][TILE_ROWS]` registers, columns in split order.
     integers: &'a mut [u8],
-    /// `[blocks][groups][TILE_ROWS]` registers.
+    /// `[blocks][groups][TILE_ROWS]` registers: −[`OFFSET`] · Σ of a group's weights, where its dots begin. It takes the
+    /// inputs' offset off again.
+    starts: &'a mut [i32],
+    /// As `starts`, of scales.
     scales: &'a mut [f32],
 }
 
 /// Rows `from .. from + rows` of a product with any number of input rows.
 #[target_feature(enable = "avx2,fma,avxvnni")]
 pub(super) fn multiply(product: &Int8Product<'_>, from: usize, rows: usize, scratch: &mut Scratch) {
-    let (integers, scales, totals) = scratch.buffers::<(u8, f32, f32)>([
+    let (integers, starts, scales, totals) = scratch.buffers::<(u8, i32, f32, f32)>([
         BLOCKS * BLOCK * WIDTH,
+        BLOCKS * GROUPS * WIDTH,
         BLOCKS * GROUPS * WIDTH,
         product.x.rows() * WIDTH,
     ]);
-    let mut panel = Panel { integers, scales };
+    let mut panel = Panel {
+        integers,
+        starts,
+        scales,
+    };
     for at in (0..rows).step_by(WIDTH) {
         let row = product.first_row + from + at;
         multiply_rows(product, row, WIDTH.min(rows - at), &mut panel, totals);
@@ -116,17 +124,19 @@ fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
     assert!(x.rows == T && totals.len() == T * WIDTH);
     for block in 0..count {
         let codes = &x.codes[(first + block) * BLOCK * T..][..BLOCK * T];
-        let starts = &x.starts[(first + block) * STARTS * T..][..STARTS * T];
         let input_scales = &x.scales[(first + block) * T..][..T];
         let weights = &panel.integers[block * BLOCK * WIDTH..][..BLOCK * WIDTH];
-        let scales = &panel.scales[block * GROUPS_OF_BLOCK * WIDTH..][..GROUPS_OF_BLOCK * WIDTH];
+        let constants = block * GROUPS_OF_BLOCK * WIDTH..(block + 1) * GROUPS_OF_BLOCK * WIDTH;
+        let (starts, scales) = (&panel.starts[constants.clone()], &panel.scales[constants]);
         let mut sums = [[_mm256_setzero_ps(); TILE_ROWS]; T];
         for group in 0..GROUPS_OF_BLOCK {
-            let mut dots = [[_mm256_setzero_si256(); TILE_ROWS]; T];
-            let start = if GROUPS_OF_BLOCK == 1 { GROUPS } else { group };
-            for t in 0..T {
-                dots[t] = [_mm256_set1_epi32(starts[start * T + t]); TILE_ROWS];
+            let mut start = [_mm256_setzero_si256(); TILE_ROWS];
+            for r in 0..TILE_ROWS {
+                let start_r = &starts[(group * TILE_ROWS + r) * LANES..][..LANES];
+                // SAFETY: eight integers are read of a slice of eight.
+                start[r] = unsafe { _mm256_loadu_si256(start_r.as_ptr().cast()) };
             }
+            let mut dots = [start; T];
             for step in 0..QUADS / GROUPS_OF_BLOCK {
                 // A group of 32 has four quads in the even half of its block and four in the odd half.
                 let quad = if GROUPS_OF_BLOCK == 1 {
@@ -143,8 +153,8 @@ fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
                     for t in 0..T {
                         let x = codes.as_ptr().add((quad * T + t) * 4);
                         let x = _mm256_broadcastd_epi32(_mm_loadu_si32(x.cast()));
-                        dots[t][0] = _mm256_dpbusd_avx_epi32(dots[t][0], w0, x);
-                        dots[t][1] = _mm256_dpbusd_avx_epi32(dots[t][1], w1, x);
+                        dots[t][0] = _mm256_dpbusd_avx_epi32(dots[t][0], x, w0);
+                        dots[t][1] = _mm256_dpbusd_avx_epi32(dots[t][1], x, w1);
                     }
                 }
             }
@@ -176,7 +186,7 @@ fn load_floats(from: &[f32]) -> __m256 {
 }
 
 /// Block `first + block` of eight rows into a panel.
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,avxvnni")]
 fn fill(
     matrix: &Matrix<'_>,
     lanes: &[usize; LANES],
@@ -190,13 +200,24 @@ fn fill(
         *integers = row_integers(matrix, row, first + block);
     }
     let integers = &mut panel.integers[block * BLOCK * WIDTH..][..BLOCK * WIDTH];
+    let groups = BLOCK / matrix.scale_group();
+    let offset = _mm256_set1_epi8(OFFSET as u8 as i8);
+    let mut sums = [_mm256_setzero_si256(); GROUPS];
     for (part, out) in integers.chunks_exact_mut(16 * WIDTH).enumerate() {
+        let sum = &mut sums[part % groups];
         let quads = transposed(&rows, part);
         for (out, quad) in out.chunks_exact_mut(TILE_ROWS * BYTES).zip(quads) {
             let out = &mut out[half * BYTES..][..BYTES];
             // SAFETY: 32 bytes are written to a slice of 32.
             unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), quad) };
+            *sum = _mm256_dpbusd_avx_epi32(*sum, offset, quad);
         }
+    }
+    for (group, &sum) in sums[..groups].iter().enumerate() {
+        let out = &mut panel.starts[((block * groups + group) * TILE_ROWS + half) * LANES..][..LANES];
+        let start = _mm256_sub_epi32(_mm256_setzero_si256(), sum);
+        // SAFETY: eight integers are written to a slice of eight.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), start) };
     }
     fill_scales(matrix, lanes, first, block, half, panel);
 }
@@ -268,8 +289,8 @@ fn fill_scales(
     }
 }
 
-/// The integers of one block of a row, offset, in split order: 64 even columns, 64 odd columns. Inputs are zero beyond
-/// the last column, so any integers do there.
+/// The integers of one block of a row in split order: 64 even columns, 64 odd columns. Inputs are zero beyond the last
+/// column, so any integers do there.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn row_integers(matrix: &Matrix<'_>, row: usize, block: usize) -> [__m256i; BLOCK / BYTES] {
@@ -286,8 +307,7 @@ fn row_integers(matrix: &Matrix<'_>, row: usize, block: usize) -> [__m256i; BLOC
         }
         Elements::Fp4 { codes, .. } => {
             let codes = &codes[row * (matrix.cols / 2) + from / 2..][..count / 2];
-            let offset = _mm256_set1_epi8(OFFSET as u8 as i8);
-            let table = _mm256_add_epi8(table(&E2M1_DOUBLES), offset);
+            let table = table(&E2M1_DOUBLES);
             let mut out = nibbles(load::<{ BLOCK / 2 }, 2>(codes));
             for v in &mut out {
                 *v = _mm256_shuffle_epi8(table, *v);
@@ -367,7 +387,7 @@ const _: () = {
     }
 };
 
-/// The integers of 32 E4M3 codes, offset.
+/// The integers of 32 E4M3 codes.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn e4m3_integers(codes: __m256i) -> __m256i {
@@ -380,20 +400,21 @@ fn e4m3_integers(codes: __m256i) -> __m256i {
         let part = _mm256_shuffle_epi8(table(&E4M3_QUARTERS[first..]), index);
         magnitude = _mm256_or_si256(magnitude, part);
     }
-    let integer = _mm256_sign_epi8(magnitude, _mm256_or_si256(codes, _mm256_set1_epi8(1)));
-    _mm256_add_epi8(integer, _mm256_set1_epi8(OFFSET as u8 as i8))
+    _mm256_sign_epi8(magnitude, _mm256_or_si256(codes, _mm256_set1_epi8(1)))
 }
 
-/// The integers of one block of a row of grouped integers, offset.
+/// The integers of one block of a row of grouped integers.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn grouped_integers(bits: Bits, row: &[u8], cols: usize, block: usize) -> [__m256i; 4] {
-    if bits == Bits::Eight {
-        // Stored in split order under a bias that is the offset.
-        return load::<BLOCK, 4>(&row[block * BLOCK..][..BLOCK]);
-    }
-    let mut codes = nibbles(load::<{ BLOCK / 2 }, 2>(&row[block * BLOCK / 2..][..BLOCK / 2]));
-    for plane in 0..bits.count() - 4 {
+    let mut codes = if bits == Bits::Eight {
+        // Stored in split order.
+        load::<BLOCK, 4>(&row[block * BLOCK..][..BLOCK])
+    } else {
+        nibbles(load::<{ BLOCK / 2 }, 2>(&row[block * BLOCK / 2..][..BLOCK / 2]))
+    };
+    let planes = if bits == Bits::Eight { 0 } else { bits.count() - 4 };
+    for plane in 0..planes {
         let set = &row[cols / 2 + plane * (cols / 8) + block * (BLOCK / 8)..][..BLOCK / 8];
         for (code, set) in codes.iter_mut().zip(set.chunks_exact(4)) {
             let set = bytes_of_bits([set[0], set[1], set[2], set[3]]);
@@ -401,10 +422,9 @@ fn grouped_integers(bits: Bits, row: &[u8], cols: usize, block: usize) -> [__m25
             *code = _mm256_or_si256(*code, _mm256_and_si256(set, bit));
         }
     }
-    // What is left of the offset when the code's own bias is in it.
-    let bias = _mm256_set1_epi8((OFFSET - i32::from(bits.bias())) as i8);
+    let bias = _mm256_set1_epi8(bits.bias() as i8);
     for code in &mut codes {
-        *code = _mm256_add_epi8(*code, bias);
+        *code = _mm256_sub_epi8(*code, bias);
     }
     codes
 }

@@ -13,32 +13,38 @@ pub(super) fn first_bits(n: usize) -> u64 {
     if n >= 64 { !0 } else { (1 << n) - 1 }
 }
 
-/// The look-up table of the low four bits of a byte, offset, in every 128-bit part.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+/// What integers have added to them: [`OFFSET`] where they are the `UNSIGNED` side of dot products.
+#[target_feature(enable = "avx512f")]
 #[inline]
-pub(super) fn e2m1_table() -> __m512i {
-    // SAFETY: sixteen bytes are read of a table of sixteen.
-    let table = unsafe { _mm_loadu_si128(E2M1_DOUBLES.as_ptr().cast()) };
-    _mm512_broadcast_i32x4(_mm_add_epi8(table, _mm_set1_epi8(OFFSET as u8 as i8)))
+pub(super) fn offset<const UNSIGNED: bool>() -> __m512i {
+    _mm512_set1_epi8(if UNSIGNED { OFFSET as u8 as i8 } else { 0 })
 }
 
-/// The integers of 128 packed E2M1 codes, offset: even columns, odd columns.
+/// The look-up table of E2M1 codes, four times over.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
+pub(super) fn e2m1_table<const UNSIGNED: bool>() -> __m512i {
+    // SAFETY: sixteen bytes are read of a table of sixteen.
+    let table = unsafe { _mm_loadu_si128(E2M1_DOUBLES.as_ptr().cast()) };
+    _mm512_add_epi8(_mm512_broadcast_i32x4(table), offset::<UNSIGNED>())
+}
+
+/// The integers of 128 packed E2M1 codes: even columns, odd columns.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+#[inline]
 pub(super) fn e2m1_integers(packed: __m512i, table: __m512i) -> [__m512i; 2] {
-    let nibble = _mm512_set1_epi8(15);
-    let high = _mm512_and_si512(_mm512_srli_epi16::<4>(packed), nibble);
+    // The look-up uses the low six bits, of which the table ignores two.
     [
-        _mm512_shuffle_epi8(table, _mm512_and_si512(packed, nibble)),
-        _mm512_shuffle_epi8(table, high),
+        _mm512_permutexvar_epi8(packed, table),
+        _mm512_permutexvar_epi8(_mm512_srli_epi16::<4>(packed), table),
     ]
 }
 
-/// The look-up table of E4M3 magnitudes, offset: two registers of 64 bytes.
+/// The look-up table of E4M3 magnitudes: two registers of 64 bytes.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
-pub(super) fn e4m3_tables() -> [__m512i; 2] {
-    let offset = _mm512_set1_epi8(OFFSET as u8 as i8);
+pub(super) fn e4m3_tables<const UNSIGNED: bool>() -> [__m512i; 2] {
+    let offset = offset::<UNSIGNED>();
     // SAFETY: 128 bytes are read of a table of 256.
     unsafe {
         [
@@ -48,11 +54,11 @@ pub(super) fn e4m3_tables() -> [__m512i; 2] {
     }
 }
 
-/// The integers of 64 E4M3 codes, offset.
+/// The integers of 64 E4M3 codes.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
 #[inline]
 pub(super) fn e4m3_integers(codes: __m512i, tables: [__m512i; 2]) -> __m512i {
-    // The look-up uses the low seven bits. 128 + m becomes 128 − m, its negative in eight bits, under a sign.
+    // The look-up uses the low seven bits. The negative is right with an offset of 128 too: 128 + m becomes 128 − m.
     let magnitude = _mm512_permutex2var_epi8(tables[0], codes, tables[1]);
     _mm512_mask_sub_epi8(
         magnitude,
@@ -86,11 +92,11 @@ pub(super) const fn plane_bytes(kind: Kind) -> usize {
     if kind == 8 { BLOCK } else { BLOCK / 2 }
 }
 
-/// The integers of one block of a row, offset: even columns, odd columns. The block has `groups` groups, all four unless
-/// it is E2M1's last.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+/// The integers of one block of a row: even columns, odd columns. The block has `groups` groups, all four unless it is
+/// E2M1's last.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
 #[inline]
-pub(super) fn group_integers<const KIND: Kind>(
+pub(super) fn group_integers<const KIND: Kind, const UNSIGNED: bool>(
     row: &[u8],
     cols: usize,
     block: usize,
@@ -101,9 +107,11 @@ pub(super) fn group_integers<const KIND: Kind>(
     let packed = unsafe {
         let at = row.as_ptr().add(block * plane_bytes(KIND));
         if KIND == 8 {
+            // Stored with the offset.
+            let bias = _mm512_sub_epi8(offset::<true>(), offset::<UNSIGNED>());
             return [
-                _mm512_loadu_si512(at.cast()),
-                _mm512_loadu_si512(at.add(64).cast()),
+                _mm512_sub_epi8(_mm512_loadu_si512(at.cast()), bias),
+                _mm512_sub_epi8(_mm512_loadu_si512(at.add(64).cast()), bias),
             ];
         }
         if groups == GROUPS {
@@ -113,15 +121,15 @@ pub(super) fn group_integers<const KIND: Kind>(
         }
     };
     if KIND == E2M1 {
-        return e2m1_integers(packed, e2m1_table());
+        return e2m1_integers(packed, e2m1_table::<UNSIGNED>());
     }
     let nibble = _mm512_set1_epi8(15);
     let mut halves = [
         _mm512_and_si512(packed, nibble),
         _mm512_and_si512(_mm512_srli_epi16::<4>(packed), nibble),
     ];
-    // What is left of the offset when the code's own bias is in it; each bit plane adds its bit.
-    let bias = _mm512_set1_epi8((OFFSET - (1 << (KIND - 1))) as i8);
+    // The code's own bias goes, the offset comes; each bit plane adds its bit.
+    let bias = _mm512_sub_epi8(offset::<UNSIGNED>(), _mm512_set1_epi8(1 << (KIND - 1)));
     for (parity, half) in halves.iter_mut().enumerate() {
         *half = _mm512_add_epi8(*half, bias);
         for plane in 0..usize::from(KIND) - 4 {

@@ -22,5 +22,8 @@ const LANES: usize = 16;
 /// Registers of weight rows of a tile.
 const TILE_ROWS: usize = 2;
 
+/// Weight rows of a panel.
+const WIDTH: usize = TILE_ROWS * LANES;
+
 /// Quads of columns of a block.
 const QUADS: usize = BLOCK / 4;

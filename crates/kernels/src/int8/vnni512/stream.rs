@@ -8,7 +8,7 @@ use super::integers::{
     E2M1, Kind, e4m3_integers, e4m3_tables, first_bits, group_integers, scale_values, split_order,
 };
 use crate::formats::grouped::Bits;
-use crate::int8::inputs::{STARTS, Tile};
+use crate::int8::inputs::{OFFSET, STARTS, Tile};
 use crate::int8::{BLOCK, GROUPS, Int8Product};
 use crate::matrix::{Elements, FP8_BLOCK};
 
@@ -233,7 +233,7 @@ fn four_blocks<const T: usize, const KIND: Kind, const WHOLE: bool>(
         );
         let mut weights = [[_mm512_setzero_si512(); 2]; ROWS];
         for r in 0..ROWS {
-            weights[r] = group_integers::<KIND>(codes[r], cols, block, groups);
+            weights[r] = group_integers::<KIND, true>(codes[r], cols, block, groups);
         }
         let weight_scales = scale_values::<KIND>(_mm512_cvtepu8_epi32(bytes[b]));
         for t in 0..T {
@@ -263,12 +263,14 @@ fn load_block(x: &Tile<'_>, block: usize) -> (__m512i, __m512i, __m128i) {
     debug_assert!(
         x.rows == 1 && (block + 1) * BLOCK <= x.codes.len() && (block + 1) * STARTS <= x.starts.len()
     );
+    // Weights are the unsigned side here, because there are fewer inputs whose sums take their offset off again.
+    let offset = _mm512_set1_epi8(OFFSET as u8 as i8);
     // SAFETY: the caller's block is one of the tile's: 128 codes, and the first four of five starts.
     unsafe {
         let codes = x.codes.as_ptr().add(block * BLOCK);
         (
-            _mm512_loadu_si512(codes.cast()),
-            _mm512_loadu_si512(codes.add(64).cast()),
+            _mm512_xor_si512(_mm512_loadu_si512(codes.cast()), offset),
+            _mm512_xor_si512(_mm512_loadu_si512(codes.add(64).cast()), offset),
             _mm_loadu_si128(x.starts.as_ptr().add(block * STARTS).cast()),
         )
     }
@@ -282,7 +284,7 @@ fn stream_fp8<const T: usize>(xs: [Tile<'_>; T], product: &Int8Product<'_>, (row
     };
     let cols = product.matrix.cols;
     let blocks = cols.div_ceil(BLOCK);
-    let tables = e4m3_tables();
+    let tables = e4m3_tables::<true>();
     let order = split_order();
     let rows: [usize; ROWS] = std::array::from_fn(|r| row + r.min(count - 1));
     let codes: [&[u8]; ROWS] = rows.map(|row| &codes[row * cols..][..cols]);
