@@ -8,6 +8,11 @@ use crate::quant::ACTIVATION_BLOCK;
 use crate::segments::{Place, Tiles};
 use crate::team::{Disjoint, Team};
 
+const _: () = assert!(
+    BLOCK == ACTIVATION_BLOCK,
+    "a block of a row is what shares a scale"
+);
+
 /// Blocks of an item: about a microsecond's work.
 const PER_ITEM: usize = 64;
 
@@ -83,12 +88,6 @@ impl Bf16Inputs {
         change: fn(Isa, &mut [f32; BLOCK]),
         place: impl Fn(usize) -> (usize, Place) + Sync,
     ) {
-        const {
-            assert!(
-                BLOCK == ACTIVATION_BLOCK,
-                "a block of a row is what shares a scale"
-            )
-        };
         let (all, blocks) = (x.len() / width, width.div_ceil(BLOCK));
         assert_eq!(x.len(), all * width);
         self.resize(all, width);
@@ -100,7 +99,10 @@ impl Bf16Inputs {
                 let from = block * BLOCK;
                 let x = &x[source * width + from..][..BLOCK.min(width - from)];
                 let mut numbers = [0.0; BLOCK];
-                numbers[..x.len()].copy_from_slice(x);
+                match x.as_array() {
+                    Some(x) => numbers = *x,
+                    None => numbers[..x.len()].copy_from_slice(x),
+                }
                 change(isa, &mut numbers);
                 let mut pairs = [0; PAIRS];
                 pair_up(isa, &numbers, &mut pairs);

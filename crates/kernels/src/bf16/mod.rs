@@ -89,21 +89,25 @@ impl Bf16Product<'_> {
         portable::multiply(isa, self, from, rows, scratch);
     }
 
-    /// Writes the outputs of rows `row .. row + rows` of the matrix for some inputs from their totals, `[inputs][width]`.
+    /// Writes the outputs of rows `row .. row + rows` of the matrix for some inputs from their totals, `[inputs][WIDTH]`.
     #[inline(always)]
-    fn finish(&self, row: usize, rows: usize, first_input: usize, totals: &[f32], width: usize) {
-        for (t, totals) in totals.chunks_exact(width).enumerate() {
-            let at = (first_input + t) * self.y_stride + row;
-            // SAFETY: output r of an input row is weight row r's, and each weight row is in exactly one item.
-            let out = unsafe { self.y.part(at, rows) };
-            out.copy_from_slice(&totals[..rows]);
+    fn finish<const WIDTH: usize>(&self, row: usize, rows: usize, first_input: usize, totals: &[f32]) {
+        for (t, totals) in totals.as_chunks::<WIDTH>().0.iter().enumerate() {
+            let mut totals = *totals;
             if let Elements::Grouped { row_scales, .. } = self.matrix.elements {
-                for (i, y) in out.iter_mut().enumerate() {
-                    *y *= f32_at(row_scales, row + i);
+                for (i, total) in totals[..rows].iter_mut().enumerate() {
+                    *total *= f32_at(row_scales, row + i);
                 }
             }
             if self.round {
-                bf16::round_all(out);
+                totals = totals.map(bf16::round);
+            }
+            let at = (first_input + t) * self.y_stride + row;
+            // SAFETY: output r of an input row is weight row r's, and each weight row is in exactly one item.
+            let out = unsafe { self.y.part(at, rows) };
+            match out.as_mut_array() {
+                Some(out) => *out = totals,
+                None => out.copy_from_slice(&totals[..rows]),
             }
         }
     }

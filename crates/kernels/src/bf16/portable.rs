@@ -17,7 +17,7 @@ pub(super) fn multiply(isa: Isa, product: &Bf16Product<'_>, from: usize, rows: u
     for at in (0..rows).step_by(LANES) {
         let (row, rows) = (product.first_row + from + at, LANES.min(rows - at));
         sixteen_rows(isa, product, row, rows, totals);
-        product.finish(row, rows, 0, totals, LANES);
+        product.finish::<LANES>(row, rows, 0, totals);
     }
 }
 

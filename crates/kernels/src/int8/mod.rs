@@ -19,11 +19,15 @@ mod vnni256;
 mod vnni512;
 mod weights;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use vnni512::{E2M1, Kind, group_integers, scale_values};
 pub(crate) use weights::scale_bytes;
 
 pub use inputs::{Int8Inputs, Int8View};
 
 use crate::isa::{Integers, Isa};
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::expect_outputs;
 use crate::matrix::Matrix;
 use crate::segments::STREAMED_INPUTS;
 use crate::team::{Disjoint, Scratch};
@@ -89,19 +93,11 @@ impl Int8Product<'_> {
         }
     }
 
-    /// Asks for where [`Int8Product::finish`] will soon write outputs of some inputs: each input's lie far from the last's.
+    /// See [`expect_outputs`].
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn expect(&self, row: usize, rows: usize, inputs: std::ops::Range<usize>) {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        for t in inputs {
-            // SAFETY: as in `finish`; nothing is read or written.
-            let out = unsafe { self.y.part(t * self.y_stride + row, rows) };
-            for line in out.chunks(16).chain([&out[rows - 1..]]) {
-                // SAFETY: a prefetch is a hint; every x86-64 has it.
-                unsafe { _mm_prefetch::<_MM_HINT_ET0>(line.as_ptr().cast()) };
-            }
-        }
+        expect_outputs(&self.y, self.y_stride, row, rows, inputs);
     }
 
     /// Writes the outputs of rows `row .. row + rows` of the matrix from their totals, `[inputs][width]`.

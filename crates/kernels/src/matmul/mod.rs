@@ -379,6 +379,27 @@ pub(crate) fn prefetch(bytes: &[u8]) {
     let _ = bytes;
 }
 
+/// Asks for where outputs `row .. row + rows` of some inputs will soon be written: each input's lie far from the last's.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn expect_outputs(
+    y: &Disjoint<'_, f32>,
+    stride: usize,
+    row: usize,
+    rows: usize,
+    inputs: std::ops::Range<usize>,
+) {
+    use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+    for t in inputs {
+        // SAFETY: the caller is about to write these, and nobody else is; here nothing is read or written.
+        let out = unsafe { y.part(t * stride + row, rows) };
+        for line in out.chunks(16).chain([&out[rows - 1..]]) {
+            // SAFETY: a prefetch is a hint; every x86-64 has it.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(line.as_ptr().cast()) };
+        }
+    }
+}
+
 /// What a register tile computes: `[inputs][weight rows]`.
 type Sums = [[f32; TILE]; TILE_INPUTS];
 

@@ -65,10 +65,7 @@ pub(super) fn fp4(product: &Bf16Product<'_>, codes: &[u8], scales: &[u8], from: 
     let mut copies = ([[0; BLOCK / 2]; LANES], [[0; BLOCKS * GROUPS]; LANES]);
     for at in (0..rows).step_by(LANES) {
         let strip = (product.first_row + from + at, LANES.min(rows - at));
-        with_inputs!(
-            product,
-            fp4_strip(product, (codes, scales), strip, (&mut copies.0, &mut copies.1))
-        );
+        with_inputs!(product, fp4_strip(product, (codes, scales), strip, &mut copies));
     }
 }
 
@@ -79,7 +76,7 @@ fn fp4_strip<const T: usize>(
     product: &Bf16Product<'_>,
     (codes, scales): (&[u8], &[u8]),
     (row, count): (usize, usize),
-    copies: (&mut Copies<{ BLOCK / 2 }>, &mut Copies<{ BLOCKS * GROUPS }>),
+    copies: &mut (Copies<{ BLOCK / 2 }>, Copies<{ BLOCKS * GROUPS }>),
 ) {
     let cols = product.matrix.cols;
     let (row_bytes, row_scales) = (cols / 2, cols / GROUP);
@@ -90,8 +87,8 @@ fn fp4_strip<const T: usize>(
         codes[row * row_bytes..].as_ptr(),
         scales[row * row_scales..].as_ptr(),
     );
-    let mut rows = Rows::new(codes, &lanes, row_bytes, copies.0);
-    let mut scale_rows = Rows::new(scales, &lanes, row_scales, copies.1);
+    let mut rows = Rows::new(codes, &lanes, row_bytes, &mut copies.0);
+    let mut scale_rows = Rows::new(scales, &lanes, row_scales, &mut copies.1);
     let mut totals = [_mm512_setzero_ps(); T];
     for first in (0..cols.div_ceil(BLOCK)).step_by(BLOCKS) {
         let at = first * GROUPS * LANES;
@@ -233,6 +230,6 @@ fn store<const T: usize>(
     for t in 0..T {
         // SAFETY: sixteen floats are written to an array of sixteen.
         unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), totals[t]) };
-        product.finish(row, count, xs[t].row, &lanes, LANES);
+        product.finish::<LANES>(row, count, xs[t].row, &lanes);
     }
 }

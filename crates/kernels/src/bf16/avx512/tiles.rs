@@ -6,9 +6,10 @@ use std::arch::x86_64::*;
 use super::numbers::{E4m3, Nibbles};
 use crate::bf16::dot::dot_pairs_avx512;
 use crate::bf16::inputs::Tile;
-use crate::bf16::{BLOCK, Bf16Product, EIGHT, GROUP, GROUPS, LANES, ORDER, PAIRS};
-use crate::formats::bf16;
-use crate::int8::scale_bytes;
+use crate::bf16::{BLOCK, Bf16Product, EIGHT, GROUP, GROUPS, LANES, PAIRS};
+use crate::formats::grouped::Bits;
+use crate::int8::{E2M1, Kind, group_integers, scale_bytes, scale_values};
+use crate::matmul::expect_outputs;
 use crate::matrix::{Elements, FP8_BLOCK, Matrix};
 use crate::quads::{Copies, Rows, load_quads};
 use crate::team::Scratch;
@@ -111,6 +112,10 @@ fn multiply_rows(
             if let Some(from) = shares.next() {
                 matrix.prefetch_blocks(from..(from + share).min(next_rows + rows), next_blocks.clone());
             }
+            if first + BLOCKS >= blocks {
+                let inputs = x.row..x.row + x.rows;
+                expect_outputs(&product.y, product.y_stride, row, rows, inputs);
+            }
             let totals = &mut totals[x.row * WIDTH..][..x.rows * WIDTH];
             let first = (first, groups);
             match x.rows {
@@ -125,7 +130,7 @@ fn multiply_rows(
             }
         }
     }
-    product.finish(row, rows, 0, totals, WIDTH);
+    product.finish::<WIDTH>(row, rows, 0, totals);
 }
 
 /// Blocks `first .. first + count` of sixteen rows into one half of a panel.
@@ -167,11 +172,18 @@ fn fill(
                 }
             }
         }
-        _ => {
+        Elements::Grouped { bits, .. } => {
             for block in 0..count {
-                fill_any(matrix, lanes, (first + block) * BLOCK, block, half, panel);
+                let from = first + block;
+                match bits {
+                    Bits::Four => fill_groups::<4>(matrix, lanes, from, block, half, panel),
+                    Bits::Five => fill_groups::<5>(matrix, lanes, from, block, half, panel),
+                    Bits::Six => fill_groups::<6>(matrix, lanes, from, block, half, panel),
+                    Bits::Eight => fill_groups::<8>(matrix, lanes, from, block, half, panel),
+                }
             }
         }
+        Elements::F32(_) | Elements::Bf16(_) => {}
     }
     for block in 0..count {
         fill_scales(matrix, lanes, (first + block) * BLOCK, block, half, panel);
@@ -179,7 +191,7 @@ fn fill(
 }
 
 /// The scales of a block of sixteen rows.
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
 fn fill_scales(
     matrix: &Matrix<'_>,
@@ -191,18 +203,22 @@ fn fill_scales(
 ) {
     let groups = GROUPS.min((matrix.cols - from).div_ceil(GROUP));
     match matrix.elements {
-        Elements::Fp4 { scales, .. } => {
+        Elements::Fp4 { scales, .. } | Elements::Grouped { scales, .. } => {
             let row_scales = matrix.cols / GROUP;
             let bytes = lanes.map(|row| scale_bytes(&scales[row * row_scales + from / GROUP..][..groups]));
             // SAFETY: sixteen words are read of an array of sixteen.
             let bytes = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
             for group in 0..groups {
                 let shift = _mm_cvtsi32_si128(8 * group as i32);
-                let exponents = _mm512_slli_epi32::<23>(_mm512_srl_epi32(bytes, shift));
-                let values = _mm512_and_si512(exponents, _mm512_set1_epi32(255 << 23));
+                let byte = _mm512_and_si512(_mm512_srl_epi32(bytes, shift), _mm512_set1_epi32(255));
+                let values = if matches!(matrix.elements, Elements::Fp4 { .. }) {
+                    scale_values::<E2M1>(byte)
+                } else {
+                    scale_values::<8>(byte)
+                };
                 let out = panel.scales(block, group, half).as_mut_ptr();
                 // SAFETY: sixteen floats are written to a line of sixteen.
-                unsafe { _mm512_store_si512(out.cast(), values) };
+                unsafe { _mm512_store_ps(out, values) };
             }
         }
         Elements::Fp8 { .. } if lanes[0] / FP8_BLOCK == lanes[LANES - 1] / FP8_BLOCK => {
@@ -220,8 +236,9 @@ fn fill_scales(
     }
 }
 
-/// A block of sixteen rows of any format, number by number.
-fn fill_any(
+/// Block `from` of sixteen rows of grouped integers into one half of a panel.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn fill_groups<const KIND: Kind>(
     matrix: &Matrix<'_>,
     lanes: &[usize; LANES],
     from: usize,
@@ -229,20 +246,46 @@ fn fill_any(
     half: usize,
     panel: &mut Panel<'_>,
 ) {
-    let mut numbers = [0.0; GROUP];
-    for group in 0..GROUPS.min((matrix.cols - from).div_ceil(GROUP)) {
-        for (lane, &row) in lanes.iter().enumerate() {
-            matrix.numbers(row, from + group * GROUP, &mut numbers);
-            for (eight, numbers) in numbers.chunks_exact(EIGHT).enumerate() {
-                for (i, order) in ORDER.chunks_exact(2).enumerate() {
-                    let pair = group * GROUP_PAIRS + eight * EIGHT / 2 + i;
-                    let bits = |column: usize| u32::from(bf16::to_bits(numbers[column]));
-                    panel.pairs[((block * PAIRS + pair) * TILE_ROWS + half) * LANES + lane] =
-                        bits(order[0]) << 16 | bits(order[1]);
-                }
-            }
+    let Elements::Grouped { codes, .. } = matrix.elements else {
+        return;
+    };
+    let row_bytes = matrix.row_bytes();
+    // Even columns and odd ones of each row.
+    let mut integers = [[[0u8; BLOCK / 2]; 2]; LANES];
+    for (integers, &lane) in integers.iter_mut().zip(lanes) {
+        let row = &codes[lane * row_bytes..][..row_bytes];
+        let halves = group_integers::<KIND, false>(row, matrix.cols, from, GROUPS);
+        for (integers, half) in integers.iter_mut().zip(halves) {
+            // SAFETY: 64 bytes are written to an array of 64.
+            unsafe { _mm512_storeu_si512(integers.as_mut_ptr().cast(), half) };
         }
     }
+    let [even, odd] = [0, 1].map(|parity| std::array::from_fn(|lane| integers[lane][parity].as_ptr()));
+    for group in 0..GROUPS {
+        // SAFETY: each row has 64 bytes.
+        let (even, odd) = unsafe { (load_quads(&even, 16 * group), load_quads(&odd, 16 * group)) };
+        for eight in 0..GROUP / EIGHT {
+            // Bytes 0 to 3 are columns 0, 2, 4 and 6 of the eight, or 1, 3, 5 and 7.
+            let pairs = [
+                integer_pairs::<24, 8>(even[eight]),
+                integer_pairs::<24, 8>(odd[eight]),
+                integer_pairs::<16, 0>(even[eight]),
+                integer_pairs::<16, 0>(odd[eight]),
+            ];
+            panel.put(block, group * GROUP_PAIRS + eight * EIGHT / 2, half, pairs);
+        }
+    }
+}
+
+/// Two of the four signed bytes of each lane as BF16: those that shifts by so many bits to the left bring to the top, into
+/// the low half and the high half.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn integer_pairs<const LOW: u32, const HIGH: u32>(quads: __m512i) -> __m512i {
+    let low = _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<LOW>(quads)));
+    let high = _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<HIGH>(quads)));
+    let low = _mm512_srli_epi32::<16>(_mm512_castps_si512(low));
+    _mm512_mask_mov_epi16(low, 0xAAAA_AAAA, _mm512_castps_si512(high))
 }
 
 /// `T` inputs against `groups` groups of a panel that begins with block `first`: adds to `totals` `[T][TILE_ROWS]`,

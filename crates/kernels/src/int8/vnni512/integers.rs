@@ -82,10 +82,10 @@ pub(super) fn split_order() -> [__m512i; 2] {
 }
 
 /// How the weights of a row in groups of 32 are stored: [`E2M1`], or as grouped integers of so many bits.
-pub(super) type Kind = u8;
+pub(crate) type Kind = u8;
 
 /// FP4.
-pub(super) const E2M1: Kind = 0;
+pub(crate) const E2M1: Kind = 0;
 
 /// Bytes of a block in the plane that holds most of it.
 pub(super) const fn plane_bytes(kind: Kind) -> usize {
@@ -96,7 +96,7 @@ pub(super) const fn plane_bytes(kind: Kind) -> usize {
 /// E2M1's last.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
 #[inline]
-pub(super) fn group_integers<const KIND: Kind, const UNSIGNED: bool>(
+pub(crate) fn group_integers<const KIND: Kind, const UNSIGNED: bool>(
     row: &[u8],
     cols: usize,
     block: usize,
@@ -144,7 +144,7 @@ pub(super) fn group_integers<const KIND: Kind, const UNSIGNED: bool>(
 /// Scale bytes in 32-bit lanes to float32.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
-pub(super) fn scale_values<const KIND: Kind>(bytes: __m512i) -> __m512 {
+pub(crate) fn scale_values<const KIND: Kind>(bytes: __m512i) -> __m512 {
     if KIND == E2M1 {
         // UE8M0 is the exponent field.
         return _mm512_castsi512_ps(_mm512_slli_epi32::<23>(bytes));

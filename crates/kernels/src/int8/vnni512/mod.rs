@@ -8,6 +8,7 @@ mod panel;
 mod stream;
 mod tiles;
 
+pub(crate) use integers::{E2M1, Kind, group_integers, scale_values};
 pub(super) use stream::stream;
 pub(super) use tiles::multiply;
 
