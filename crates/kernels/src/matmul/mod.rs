@@ -8,6 +8,8 @@
 //! same bits alone, in a batch, in any chunk and from any number of threads.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 
 use crate::bf16::Bf16Product;
@@ -285,7 +287,7 @@ pub(crate) fn multiply_with(isa: Isa, team: &mut Team, products: &[Product<'_>])
 
 /// Whether a product's weights are widened as they stream past, not decoded first: plain formats, few inputs.
 fn streams(isa: Isa, product: &Product<'_>) -> bool {
-    isa == Isa::Avx512
+    isa >= Isa::Avx2
         && product.x_rows <= 2 * TILE
         && product.matrix.cols.is_multiple_of(LANES)
         && matches!(product.matrix.elements, Elements::F32(_) | Elements::Bf16(_))
@@ -338,8 +340,14 @@ fn multiply_tile(
                 #[cfg(target_arch = "x86_64")]
                 if streams {
                     let rows = (row_in_matrix + row, w_tile);
-                    // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the features.
-                    unsafe { avx512::stream(&product.matrix, rows, from, k, &x, &mut sums) };
+                    // SAFETY: a level is only ever made by `isa::detect`, which found its features.
+                    unsafe {
+                        if isa == Isa::Avx512 {
+                            avx512::stream(&product.matrix, rows, from, k, &x, &mut sums);
+                        } else {
+                            avx2::stream(&product.matrix, rows, from, k, &x, &mut sums);
+                        }
+                    }
                 }
                 if !streams {
                     let w = Operand {
@@ -420,17 +428,19 @@ impl Operand<'_> {
 /// `out[i][j] = Σ_k x[i][k] · w[j][k]` over one chunk of at most [`K_CHUNK`] columns.
 #[inline]
 pub(crate) fn dots(isa: Isa, w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut Sums) {
-    #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx512 {
-        // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the features.
-        unsafe { avx512::dots(w, x, k, out) };
-        return;
+    match isa {
+        // SAFETY: a level is only ever made by `isa::detect`, which found its features.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { avx512::dots(w, x, k, out) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { avx2::dots(w, x, k, out) },
+        _ => dots_portable(w, x, k, out),
     }
-    dots_portable(isa, w, x, k, out);
 }
 
-#[inline(always)]
-fn dots_body(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut Sums) {
+/// The scalar twin of the vector kernels.
+fn dots_portable(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut Sums) {
     for i in 0..x.rows {
         for j in 0..w.rows {
             let (x, w) = (x.row(i, k), w.row(j, k));
@@ -439,17 +449,18 @@ fn dots_body(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut Sums) {
     }
 }
 
-multiversion! {
-    /// The scalar twin of the vector kernel, compiled for each instruction set.
-    fn dots_portable = dots_body(w: &Operand<'_>, x: &Operand<'_>, k: usize, out: &mut Sums)
-}
-
 /// See [`Matrix::decode`].
 pub(crate) fn decode(isa: Isa, matrix: &Matrix<'_>, row: usize, from: usize, out: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx512 && out.len().is_multiple_of(2 * LANES) {
-        // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the features.
-        unsafe { avx512::decode(matrix, row, from, out) };
+    if isa >= Isa::Avx2 && out.len().is_multiple_of(2 * LANES) {
+        // SAFETY: a level is only ever made by `isa::detect`, which found its features.
+        unsafe {
+            if isa == Isa::Avx512 {
+                avx512::decode(matrix, row, from, out);
+            } else {
+                avx2::decode(matrix, row, from, out);
+            }
+        }
         return;
     }
     matrix.decode(row, from, out);
@@ -459,9 +470,15 @@ pub(crate) fn decode(isa: Isa, matrix: &Matrix<'_>, row: usize, from: usize, out
 #[inline]
 pub(crate) fn decode_e4m3(isa: Isa, codes: &[u8], scale: f32, out: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx512 && out.len().is_multiple_of(LANES) {
-        // SAFETY: `Isa::Avx512` is only ever made by `isa::detect`, which found the features.
-        unsafe { avx512::decode_e4m3(codes, scale, out) };
+    if isa >= Isa::Avx2 && out.len().is_multiple_of(LANES) {
+        // SAFETY: a level is only ever made by `isa::detect`, which found its features.
+        unsafe {
+            if isa == Isa::Avx512 {
+                avx512::decode_e4m3(codes, scale, out);
+            } else {
+                avx2::decode_e4m3(codes, scale, out);
+            }
+        }
         return;
     }
     for (x, &code) in out.iter_mut().zip(codes) {
