@@ -11,6 +11,8 @@
 //! to BF16 where that is asked for. Nothing in this depends on the batch, the team or the instruction set.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod dot;
 mod inputs;
@@ -84,6 +86,12 @@ impl Bf16Product<'_> {
         if avx512::serves(isa) {
             // SAFETY: `serves` found the features.
             unsafe { avx512::multiply(self, from, rows, scratch) };
+            return;
+        }
+        #[cfg(target_arch = "x86_64")]
+        if isa >= Isa::Avx2 {
+            // SAFETY: a level is only ever made by `isa::detect`, which found its features.
+            unsafe { avx2::multiply(self, from, rows, scratch) };
             return;
         }
         portable::multiply(isa, self, from, rows, scratch);

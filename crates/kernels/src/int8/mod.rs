@@ -20,6 +20,8 @@ mod vnni512;
 mod weights;
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) use vnni256::grouped_integers;
+#[cfg(target_arch = "x86_64")]
 pub(crate) use vnni512::{E2M1, Kind, group_integers, scale_values};
 pub(crate) use weights::scale_bytes;
 

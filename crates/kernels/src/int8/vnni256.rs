@@ -406,7 +406,7 @@ fn e4m3_integers(codes: __m256i) -> __m256i {
 /// The integers of one block of a row of grouped integers.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn grouped_integers(bits: Bits, row: &[u8], cols: usize, block: usize) -> [__m256i; 4] {
+pub(crate) fn grouped_integers(bits: Bits, row: &[u8], cols: usize, block: usize) -> [__m256i; 4] {
     let mut codes = if bits == Bits::Eight {
         // Stored in split order.
         load::<BLOCK, 4>(&row[block * BLOCK..][..BLOCK])
