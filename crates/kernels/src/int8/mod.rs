@@ -46,6 +46,9 @@ pub(crate) const GROUPS: usize = BLOCK / GROUP;
 /// Weight rows of one item of a product with many inputs, and the most whose outputs are written together.
 const ROWS_PER_ITEM: usize = 32;
 
+/// Rows that stream side by side, at most.
+const STRIP_ROWS: usize = 16;
+
 /// Bytes of weights that one item of a product with few inputs streams.
 const BYTES_PER_ITEM: usize = 256 << 10;
 
@@ -66,8 +69,8 @@ impl Int8Product<'_> {
     pub(crate) fn rows_per_item(&self) -> usize {
         if self.x.rows() <= STREAMED_INPUTS {
             (BYTES_PER_ITEM / self.matrix.row_bytes().max(1))
-                .next_multiple_of(4)
-                .clamp(4, 512)
+                .next_multiple_of(STRIP_ROWS)
+                .clamp(STRIP_ROWS, 512)
         } else {
             ROWS_PER_ITEM
         }

@@ -45,7 +45,16 @@ fn every_version_gives_the_same_bits_for_any_number_of_inputs() {
             for isa in isa::available() {
                 let found = run(isa, stored.matrix(), inputs.all(), &mut scratch);
                 assert_eq!(found, expected, "{isa:?}, {kind:?}, {rows} x {cols}");
-                for chosen in [&[3u32][..], &[7, 2], &[0, 14, 3], &[1, 2, 3, 4, 5, 6, 7, 8]] {
+                for chosen in [
+                    &[3u32][..],
+                    &[7, 2],
+                    &[0, 14, 3],
+                    &[4, 4, 9, 1],
+                    &[5, 0, 11, 2, 13],
+                    &[8, 7, 6, 5, 4, 3],
+                    &[10, 12, 14, 0, 2, 4, 6],
+                    &[1, 2, 3, 4, 5, 6, 7, 8],
+                ] {
                     let mut some = Int8Inputs::default();
                     some.gather(&mut Team::new(1), &inputs, chosen, &[0, chosen.len() as u32]);
                     let found = run(isa, stored.matrix(), some.all(), &mut scratch);

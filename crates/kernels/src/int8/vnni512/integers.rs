@@ -60,12 +60,9 @@ pub(super) fn e4m3_tables<const UNSIGNED: bool>() -> [__m512i; 2] {
 pub(super) fn e4m3_integers(codes: __m512i, tables: [__m512i; 2]) -> __m512i {
     // The look-up uses the low seven bits. The negative is right with an offset of 128 too: 128 + m becomes 128 − m.
     let magnitude = _mm512_permutex2var_epi8(tables[0], codes, tables[1]);
-    _mm512_mask_sub_epi8(
-        magnitude,
-        _mm512_movepi8_mask(codes),
-        _mm512_setzero_si512(),
-        magnitude,
-    )
+    let sign = _mm512_and_si512(_mm512_srli_epi16::<7>(codes), _mm512_set1_epi8(1));
+    let flip = _mm512_sub_epi8(_mm512_setzero_si512(), sign);
+    _mm512_add_epi8(_mm512_xor_si512(magnitude, flip), sign)
 }
 
 /// Which bytes of two registers are the even columns, and which the odd ones.

@@ -6,6 +6,7 @@
 mod integers;
 mod panel;
 mod stream;
+mod strips;
 mod tiles;
 
 pub(crate) use integers::{E2M1, Kind, group_integers, scale_values};

@@ -43,17 +43,17 @@ const _: () = assert!(BLOCK * 127 * 127 < 1 << 22);
 /// Exponent fields of the scales for which [`FLOAT_DOT`] gives a float, and every dot · scale is a normal number.
 const FLOAT_DOT_SCALES: RangeInclusive<u8> = 1..=254 - 23;
 
-/// The rows of a panel, as many bytes of each as their reader takes: `stride` bytes apart.
+/// Rows side by side, as many bytes of each as their reader takes: `stride` bytes apart.
 #[derive(Clone, Copy)]
-struct Rows {
+pub(super) struct Rows {
     first: *const u8,
     stride: usize,
 }
 
 impl Rows {
-    /// `BYTES` bytes from `from` on of [`WIDTH`] rows from `row` on, where they lie. If only `rows` of them exist, or less
+    /// `BYTES` bytes from `from` on of `ROWS` rows from `row` on, where they lie. If only `rows` of them exist, or less
     /// of each, they are copied: rows beyond the last are the last again, bytes beyond the last are `filler`.
-    fn of<const BYTES: usize>(
+    pub(super) fn of<const BYTES: usize, const ROWS: usize>(
         all: &[u8],
         (row, rows): (usize, usize),
         stride: usize,
@@ -61,14 +61,14 @@ impl Rows {
         filler: u8,
         copies: &mut [u8],
     ) -> Self {
-        if rows == WIDTH && from + BYTES <= stride {
+        if rows == ROWS && from + BYTES <= stride {
             assert!((row + rows) * stride <= all.len());
             return Self {
                 first: all[row * stride + from..].as_ptr(),
                 stride,
             };
         }
-        let copies = &mut copies[..WIDTH * BYTES];
+        let copies = &mut copies[..ROWS * BYTES];
         for (lane, copy) in copies.chunks_exact_mut(BYTES).enumerate() {
             let there = BYTES.min(stride - from);
             copy[..there].copy_from_slice(&all[(row + lane.min(rows - 1)) * stride + from..][..there]);
@@ -91,7 +91,7 @@ impl Rows {
     /// The rows are still borrowed and have so many bytes.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     #[inline]
-    unsafe fn quads(&self, half: usize, at: usize) -> [[__m512i; 4]; 4] {
+    pub(super) unsafe fn quads(&self, half: usize, at: usize) -> [[__m512i; 4]; 4] {
         let rows = self.at(half, at);
         let mut fours = [[_mm512_setzero_si512(); 4]; 4];
         for (i, fours) in fours.iter_mut().enumerate() {
@@ -170,7 +170,7 @@ impl Registers {
 }
 
 /// Rows of a half of a panel.
-type Lanes = [usize; LANES];
+pub(super) type Lanes = [usize; LANES];
 
 /// `count` blocks of up to [`WIDTH`] rows into a panel. Rows beyond the last are the last again; their results are
 /// dropped.
@@ -220,8 +220,8 @@ fn fill_fp4(
     let cols = matrix.cols;
     let (short_scales, short) = panel.copies.split_at_mut(WIDTH * SCALES);
     // Beyond the last column scales are one.
-    let scales = Rows::of::<SCALES>(scales, rows, cols / 32, first * GROUPS, 127, short_scales);
-    let codes = Rows::of::<{ BLOCKS * 64 }>(codes, rows, cols / 2, first * 64, 0, short);
+    let scales = Rows::of::<SCALES, WIDTH>(scales, rows, cols / 32, first * GROUPS, 127, short_scales);
+    let codes = Rows::of::<{ BLOCKS * 64 }, WIDTH>(codes, rows, cols / 2, first * 64, 0, short);
     let mut bytes = [[_mm512_setzero_si512(); BLOCKS]; TILE_ROWS];
     let mut odd_ones = 0;
     for (half, bytes) in bytes.iter_mut().enumerate() {
@@ -266,7 +266,7 @@ fn fill_fp4(
 /// The scales of one block of sixteen FP8 rows.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn fp8_scales(matrix: &Matrix<'_>, lanes: &Lanes, column: usize) -> __m512 {
+pub(super) fn fp8_scales(matrix: &Matrix<'_>, lanes: &Lanes, column: usize) -> __m512 {
     if lanes[0] / FP8_BLOCK == lanes[LANES - 1] / FP8_BLOCK {
         return _mm512_set1_ps(matrix.scale_at(lanes[0], column));
     }
@@ -299,7 +299,8 @@ fn fill_fp8(
         }
     }
     panel.float_dots = odd_ones == 0;
-    let codes = Rows::of::<{ BLOCKS * BLOCK }>(codes, rows, matrix.cols, first * BLOCK, 0, panel.copies);
+    let codes =
+        Rows::of::<{ BLOCKS * BLOCK }, WIDTH>(codes, rows, matrix.cols, first * BLOCK, 0, panel.copies);
     let registers = Registers::of(panel);
     let (tables, order) = (e4m3_tables::<false>(), quad_order());
     for (half, scales) in scales.iter().enumerate() {
@@ -327,7 +328,7 @@ fn fill_fp8(
 /// Which bytes of eight columns of sixteen rows, four in each of two registers, are the even columns, and which the odd.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
-fn quad_order() -> [__m512i; 2] {
+pub(super) fn quad_order() -> [__m512i; 2] {
     let mut even = [0u8; 64];
     for (i, byte) in even.iter_mut().enumerate() {
         let (lane, column) = (i / 4, i % 4 * 2);

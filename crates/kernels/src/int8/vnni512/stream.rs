@@ -3,10 +3,10 @@
 #[allow(clippy::wildcard_imports, reason = "a kernel uses dozens of intrinsics")]
 use std::arch::x86_64::*;
 
-use super::BLOCKS;
 use super::integers::{
     E2M1, Kind, e4m3_integers, e4m3_tables, first_bits, group_integers, scale_values, split_order,
 };
+use super::{BLOCKS, strips};
 use crate::formats::grouped::Bits;
 use crate::int8::inputs::{OFFSET, STARTS, Tile};
 use crate::int8::{BLOCK, GROUPS, Int8Product};
@@ -60,6 +60,11 @@ fn add_scaled(total: __m128, sums: __m512, scales: &[f32]) -> __m128 {
 /// Rows `from .. from + rows` of a product with few input rows, kept one after the other.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma")]
 pub(in crate::int8) fn stream(product: &Int8Product<'_>, from: usize, rows: usize) {
+    if let Elements::Fp8 { codes, .. } = product.matrix.elements
+        && product.x.rows() >= strips::INPUTS
+    {
+        return strips::fp8(product, codes, from, rows);
+    }
     for first in (from..from + rows).step_by(ROWS) {
         let rows = (product.first_row + first, ROWS.min(from + rows - first));
         let mut tiles = product.x.tiles();
