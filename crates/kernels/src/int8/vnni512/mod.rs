@@ -1,7 +1,8 @@
-//! The AVX-512 versions: weights multiplied as they stream past, and tiles of panels.
+//! The AVX-512 versions: weights multiplied as they stream past, in strips of sixteen rows, and in tiles of panels.
 //!
-//! `vpdpbusd` multiplies unsigned by signed bytes, so weights carry an offset of 128 that makes them unsigned; 128 times
-//! the sum of the input codes is taken off again, exactly: sums begin at the inputs' `starts`.
+//! `vpdpbusd` multiplies unsigned by signed bytes, so one side carries an offset of 128 that makes it unsigned; 128 times
+//! the sum of the other side's integers is taken off again, exactly. Streamed weights carry it, whose sums begin at the
+//! inputs' `starts`; elsewhere the inputs do, as they are stored, and what to take off is one number for a row's group.
 
 mod integers;
 mod panel;
