@@ -8,6 +8,8 @@ mod strips;
 mod tiles;
 
 use crate::bf16::{Bf16Product, dot};
+use crate::formats::grouped::Bits;
+use crate::int8::E2M1;
 use crate::isa::Isa;
 use crate::matrix::Elements;
 use crate::segments::STREAMED_INPUTS;
@@ -24,10 +26,21 @@ pub(super) fn serves(isa: Isa) -> bool {
 /// Only where [`serves`] says so.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bf16,fma")]
 pub(super) fn multiply(product: &Bf16Product<'_>, from: usize, rows: usize, scratch: &mut Scratch) {
-    let streamed = product.x.rows() <= STREAMED_INPUTS;
+    if product.x.rows() > STREAMED_INPUTS {
+        tiles::multiply(product, from, rows, scratch);
+        return;
+    }
     match product.matrix.elements {
-        Elements::Fp8 { codes, .. } if streamed => strips::fp8(product, codes, from, rows),
-        Elements::Fp4 { codes, scales } if streamed => strips::fp4(product, codes, scales, from, rows),
-        _ => tiles::multiply(product, from, rows, scratch),
+        Elements::Fp8 { codes, .. } => strips::fp8(product, codes, from, rows),
+        Elements::Fp4 { codes, scales } => strips::nibbles::<E2M1>(product, codes, scales, from, rows),
+        Elements::Grouped {
+            bits, codes, scales, ..
+        } => match bits {
+            Bits::Four => strips::nibbles::<4>(product, codes, scales, from, rows),
+            Bits::Five => strips::groups::<5>(product, codes, scales, from, rows),
+            Bits::Six => strips::groups::<6>(product, codes, scales, from, rows),
+            Bits::Eight => strips::groups::<8>(product, codes, scales, from, rows),
+        },
+        Elements::F32(_) | Elements::Bf16(_) => {}
     }
 }

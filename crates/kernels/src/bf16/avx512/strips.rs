@@ -3,10 +3,11 @@
 #[allow(clippy::wildcard_imports, reason = "a kernel uses dozens of intrinsics")]
 use std::arch::x86_64::*;
 
-use super::numbers::{E4m3, Nibbles};
+use super::numbers::{E4m3, Groups, Nibbles};
 use crate::bf16::dot::dot_pairs_avx512;
 use crate::bf16::inputs::Tile;
 use crate::bf16::{BLOCK, Bf16Product, GROUP, GROUPS, LANES, PAIRS};
+use crate::int8::{E2M1, Kind, scale_bytes, scale_values};
 use crate::matrix::FP8_BLOCK;
 use crate::quads::{Copies, Rows, load_quads};
 use crate::segments::STREAMED_INPUTS;
@@ -14,7 +15,7 @@ use crate::segments::STREAMED_INPUTS;
 /// Pairs of a group.
 const GROUP_PAIRS: usize = GROUP / 2;
 
-/// Blocks of FP4 whose scales are one load of each row.
+/// Blocks of nibbles whose scales are one load of each row.
 const BLOCKS: usize = 4;
 
 /// Bytes asked for beyond the strip that follows the one in use.
@@ -37,41 +38,52 @@ fn ask(rows: *const u8, bytes: usize, at: usize, ahead: usize, lines: usize) {
 
 /// Calls `$strip::<T>` with as many of the product's inputs as there are.
 macro_rules! with_inputs {
-    ($product:expr, $strip:ident($($arg:expr),*)) => {{
+    ($product:expr, $strip:expr, ($($arg:expr),*)) => {{
         let mut tiles = $product.x.tiles();
         let mut next = || tiles.next();
         let xs: [Option<Tile<'_>>; STREAMED_INPUTS] = std::array::from_fn(|_| next());
         match xs {
             [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f), Some(g), Some(h)] => {
-                $strip([a, b, c, d, e, f, g, h], $($arg),*);
+                ($strip)([a, b, c, d, e, f, g, h], $($arg),*);
             }
             [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f), Some(g), None] => {
-                $strip([a, b, c, d, e, f, g], $($arg),*);
+                ($strip)([a, b, c, d, e, f, g], $($arg),*);
             }
-            [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f), ..] => $strip([a, b, c, d, e, f], $($arg),*),
-            [Some(a), Some(b), Some(c), Some(d), Some(e), ..] => $strip([a, b, c, d, e], $($arg),*),
-            [Some(a), Some(b), Some(c), Some(d), ..] => $strip([a, b, c, d], $($arg),*),
-            [Some(a), Some(b), Some(c), ..] => $strip([a, b, c], $($arg),*),
-            [Some(a), Some(b), ..] => $strip([a, b], $($arg),*),
-            [Some(a), ..] => $strip([a], $($arg),*),
+            [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f), ..] => ($strip)([a, b, c, d, e, f], $($arg),*),
+            [Some(a), Some(b), Some(c), Some(d), Some(e), ..] => ($strip)([a, b, c, d, e], $($arg),*),
+            [Some(a), Some(b), Some(c), Some(d), ..] => ($strip)([a, b, c, d], $($arg),*),
+            [Some(a), Some(b), Some(c), ..] => ($strip)([a, b, c], $($arg),*),
+            [Some(a), Some(b), ..] => ($strip)([a, b], $($arg),*),
+            [Some(a), ..] => ($strip)([a], $($arg),*),
             [None, ..] => {}
         }
     }};
 }
 
-/// Rows `from .. from + rows` of an FP4 matrix times at most eight inputs, kept one after the other.
+/// Rows `from .. from + rows` of a matrix of nibbles, FP4 or integers of four bits, times at most eight inputs, kept one after
+/// the other.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bf16,fma")]
-pub(super) fn fp4(product: &Bf16Product<'_>, codes: &[u8], scales: &[u8], from: usize, rows: usize) {
+pub(super) fn nibbles<const KIND: Kind>(
+    product: &Bf16Product<'_>,
+    codes: &[u8],
+    scales: &[u8],
+    from: usize,
+    rows: usize,
+) {
     let mut copies = ([[0; BLOCK / 2]; LANES], [[0; BLOCKS * GROUPS]; LANES]);
     for at in (0..rows).step_by(LANES) {
         let strip = (product.first_row + from + at, LANES.min(rows - at));
-        with_inputs!(product, fp4_strip(product, (codes, scales), strip, &mut copies));
+        with_inputs!(
+            product,
+            nibble_strip::<KIND, _>,
+            (product, (codes, scales), strip, &mut copies)
+        );
     }
 }
 
 /// Rows `row .. row + count`, at most sixteen.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bf16,fma")]
-fn fp4_strip<const T: usize>(
+fn nibble_strip<const KIND: Kind, const T: usize>(
     xs: [Tile<'_>; T],
     product: &Bf16Product<'_>,
     (codes, scales): (&[u8], &[u8]),
@@ -80,7 +92,11 @@ fn fp4_strip<const T: usize>(
 ) {
     let cols = product.matrix.cols;
     let (row_bytes, row_scales) = (cols / 2, cols / GROUP);
-    let table = Nibbles::e2m1();
+    let table = if KIND == E2M1 {
+        Nibbles::e2m1()
+    } else {
+        Nibbles::integers()
+    };
     // Rows beyond the last are the last again; their results are dropped.
     let lanes: [usize; LANES] = std::array::from_fn(|lane| row + lane.min(count - 1));
     let (first_code, first_scale) = (
@@ -101,7 +117,7 @@ fn fp4_strip<const T: usize>(
         );
         let (scale_rows, offset) = scale_rows.block(first * GROUPS);
         // SAFETY: each row has four scale bytes for each of four blocks.
-        let scale_bytes = unsafe { load_quads(scale_rows, offset) };
+        let all_scales = unsafe { load_quads(scale_rows, offset) };
         for block in first..cols.div_ceil(BLOCK).min(first + BLOCKS) {
             let from = block * BLOCK / 2;
             ask(
@@ -112,12 +128,10 @@ fn fp4_strip<const T: usize>(
                 BLOCK / 2 * LANES / 64,
             );
             let (rows, offset) = rows.block(from);
-            let mut exponents = scale_bytes[block - first];
+            let mut bytes = all_scales[block - first];
             for group in 0..GROUPS.min(row_scales - block * GROUPS) {
-                let exponent =
-                    _mm512_and_si512(_mm512_slli_epi32::<23>(exponents), _mm512_set1_epi32(255 << 23));
-                let scale = _mm512_castsi512_ps(exponent);
-                exponents = _mm512_srli_epi32::<8>(exponents);
+                let scale = scale_values::<KIND>(_mm512_and_si512(bytes, _mm512_set1_epi32(255)));
+                bytes = _mm512_srli_epi32::<8>(bytes);
                 // SAFETY: each row has 64 bytes for a block.
                 let quads = unsafe { load_quads(rows, offset + group * GROUP / 2) };
                 let first_pair = block * PAIRS + group * GROUP_PAIRS;
@@ -135,13 +149,13 @@ fn fp4_strip<const T: usize>(
     store(product, &xs, row, count, totals);
 }
 
-/// As [`fp4`], of an FP8 matrix.
+/// As [`nibbles`], of an FP8 matrix.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bf16,fma")]
 pub(super) fn fp8(product: &Bf16Product<'_>, codes: &[u8], from: usize, rows: usize) {
     let mut copies = [[0; BLOCK]; LANES];
     for at in (0..rows).step_by(LANES) {
         let strip = (product.first_row + from + at, LANES.min(rows - at));
-        with_inputs!(product, fp8_strip(product, codes, strip, &mut copies));
+        with_inputs!(product, fp8_strip, (product, codes, strip, &mut copies));
     }
 }
 
@@ -186,6 +200,70 @@ fn fp8_strip<const T: usize>(
                 multiply_pairs(&xs, first_pair, pairs, &mut dots);
                 let pairs = table.pairs([quads[2], quads[3]]);
                 multiply_pairs(&xs, first_pair + pairs.len(), pairs, &mut dots);
+            }
+            for t in 0..T {
+                totals[t] = _mm512_fmadd_ps(dots[t], scale, totals[t]);
+            }
+        }
+    }
+    store(product, &xs, row, count, totals);
+}
+
+/// As [`nibbles`], of grouped integers of more bits.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bf16,fma")]
+pub(super) fn groups<const KIND: Kind>(
+    product: &Bf16Product<'_>,
+    codes: &[u8],
+    scales: &[u8],
+    from: usize,
+    rows: usize,
+) {
+    for at in (0..rows).step_by(LANES) {
+        let strip = (product.first_row + from + at, LANES.min(rows - at));
+        with_inputs!(product, group_strip::<KIND, _>, (product, (codes, scales), strip));
+    }
+}
+
+/// Rows `row .. row + count`, at most sixteen.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bf16,fma")]
+fn group_strip<const KIND: Kind, const T: usize>(
+    xs: [Tile<'_>; T],
+    product: &Bf16Product<'_>,
+    (codes, scales): (&[u8], &[u8]),
+    (row, count): (usize, usize),
+) {
+    let matrix = &product.matrix;
+    let (row_bytes, row_scales) = (matrix.row_bytes(), matrix.cols / GROUP);
+    // Rows beyond the last are the last again; their results are dropped.
+    let lanes: [usize; LANES] = std::array::from_fn(|lane| row + lane.min(count - 1));
+    let (first_code, first_scale) = (
+        codes[row * row_bytes..].as_ptr(),
+        scales[row * row_scales..].as_ptr(),
+    );
+    let mut groups = Groups::new();
+    let mut totals = [_mm512_setzero_ps(); T];
+    for block in 0..matrix.cols / BLOCK {
+        let bytes = usize::from(KIND) * BLOCK / 8 * LANES;
+        ask(first_code, row_bytes * LANES, block * bytes, AHEAD, bytes / 64);
+        let bytes = GROUPS * LANES;
+        ask(
+            first_scale,
+            row_scales * LANES,
+            block * bytes,
+            SCALES_AHEAD,
+            bytes / 64,
+        );
+        groups.read::<KIND>(matrix, codes, &lanes, block);
+        let bytes = lanes.map(|row| scale_bytes(&scales[row * row_scales + block * GROUPS..][..GROUPS]));
+        // SAFETY: sixteen words are read of an array of sixteen.
+        let mut bytes = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+        for group in 0..GROUPS {
+            let scale = scale_values::<KIND>(_mm512_and_si512(bytes, _mm512_set1_epi32(255)));
+            bytes = _mm512_srli_epi32::<8>(bytes);
+            let first_pair = block * PAIRS + group * GROUP_PAIRS;
+            let mut dots = [_mm512_setzero_ps(); T];
+            for (eight, pairs) in groups.pairs(group).into_iter().enumerate() {
+                multiply_pairs(&xs, first_pair + eight * pairs.len(), pairs, &mut dots);
             }
             for t in 0..T {
                 totals[t] = _mm512_fmadd_ps(dots[t], scale, totals[t]);

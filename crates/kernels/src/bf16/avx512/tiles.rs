@@ -3,12 +3,12 @@
 #[allow(clippy::wildcard_imports, reason = "a kernel uses dozens of intrinsics")]
 use std::arch::x86_64::*;
 
-use super::numbers::{E4m3, Nibbles};
+use super::numbers::{E4m3, Groups, Nibbles};
 use crate::bf16::dot::dot_pairs_avx512;
 use crate::bf16::inputs::Tile;
 use crate::bf16::{BLOCK, Bf16Product, EIGHT, GROUP, GROUPS, LANES, PAIRS};
 use crate::formats::grouped::Bits;
-use crate::int8::{E2M1, Kind, group_integers, scale_bytes, scale_values};
+use crate::int8::{E2M1, Kind, scale_bytes, scale_values};
 use crate::matmul::expect_outputs;
 use crate::matrix::{Elements, FP8_BLOCK, Matrix};
 use crate::quads::{Copies, Rows, load_quads};
@@ -249,43 +249,13 @@ fn fill_groups<const KIND: Kind>(
     let Elements::Grouped { codes, .. } = matrix.elements else {
         return;
     };
-    let row_bytes = matrix.row_bytes();
-    // Even columns and odd ones of each row.
-    let mut integers = [[[0u8; BLOCK / 2]; 2]; LANES];
-    for (integers, &lane) in integers.iter_mut().zip(lanes) {
-        let row = &codes[lane * row_bytes..][..row_bytes];
-        let halves = group_integers::<KIND, false>(row, matrix.cols, from, GROUPS);
-        for (integers, half) in integers.iter_mut().zip(halves) {
-            // SAFETY: 64 bytes are written to an array of 64.
-            unsafe { _mm512_storeu_si512(integers.as_mut_ptr().cast(), half) };
-        }
-    }
-    let [even, odd] = [0, 1].map(|parity| std::array::from_fn(|lane| integers[lane][parity].as_ptr()));
+    let mut groups = Groups::new();
+    groups.read::<KIND>(matrix, codes, lanes, from);
     for group in 0..GROUPS {
-        // SAFETY: each row has 64 bytes.
-        let (even, odd) = unsafe { (load_quads(&even, 16 * group), load_quads(&odd, 16 * group)) };
-        for eight in 0..GROUP / EIGHT {
-            // Bytes 0 to 3 are columns 0, 2, 4 and 6 of the eight, or 1, 3, 5 and 7.
-            let pairs = [
-                integer_pairs::<24, 8>(even[eight]),
-                integer_pairs::<24, 8>(odd[eight]),
-                integer_pairs::<16, 0>(even[eight]),
-                integer_pairs::<16, 0>(odd[eight]),
-            ];
+        for (eight, pairs) in groups.pairs(group).into_iter().enumerate() {
             panel.put(block, group * GROUP_PAIRS + eight * EIGHT / 2, half, pairs);
         }
     }
-}
-
-/// Two of the four signed bytes of each lane as BF16: those that shifts by so many bits to the left bring to the top, into
-/// the low half and the high half.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn integer_pairs<const LOW: u32, const HIGH: u32>(quads: __m512i) -> __m512i {
-    let low = _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<LOW>(quads)));
-    let high = _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<HIGH>(quads)));
-    let low = _mm512_srli_epi32::<16>(_mm512_castps_si512(low));
-    _mm512_mask_mov_epi16(low, 0xAAAA_AAAA, _mm512_castps_si512(high))
 }
 
 /// `T` inputs against `groups` groups of a panel that begins with block `first`: adds to `totals` `[T][TILE_ROWS]`,

@@ -25,12 +25,13 @@ pub(super) const PROMPT_TOKENS: usize = 512;
 /// Contexts for which it is said how many fit, those that the model allows, and the longest.
 const CONTEXTS: [usize; 3] = [8192, 32_768, 131_072];
 
-/// Of the memory's limit in decoding and of the arithmetic peak in prefill, reached at V4-Flash's widths under `fast`
-/// (`bench/runs/2026-11-22-cpu-speed-2`: 82 to 95 %, 47 %).
-const FAST_SHARES: (f64, f64) = (0.85, 0.47);
-/// The other numerics decode weights through float32, three to four times slower in decode; in prefill about half the rate of the
-/// products that they use.
-const FLOAT_SHARES: (f64, f64) = (0.85 / 3.5, 0.3);
+/// Of the memory's limit in decoding and of the peak of its arithmetic in prefill, reached at V4-Flash's widths
+/// (`bench/runs/2026-11-22-cpu-speed-3`).
+const FAST_SHARES: (f64, f64) = (0.85, 0.5);
+/// See [`FAST_SHARES`].
+const REFERENCE_SHARES: (f64, f64) = (0.8, 0.6);
+/// See [`FAST_SHARES`]: this one decodes weights through float32.
+const EXACT_SHARES: (f64, f64) = (0.3, 0.5);
 
 /// Below this, in bytes of weights that a token reads, a model lives in the caches and is bound by other things than were measured.
 const WEIGHT_BYTES_MIN: u64 = 64 << 20;
@@ -89,7 +90,8 @@ impl Machine {
         let operations_per_s = measured.peaks.of(Arithmetic::of(opened.numerics));
         let (decode_share, prefill_share) = match opened.numerics {
             Numerics::Fast => FAST_SHARES,
-            Numerics::Reference | Numerics::Exact => FLOAT_SHARES,
+            Numerics::Reference => REFERENCE_SHARES,
+            Numerics::Exact => EXACT_SHARES,
         };
         let decode_limit = costs.decode(0).limit(measured.read_bytes_per_s, operations_per_s);
         let prompt = PROMPT_TOKENS.min(config.max_position_embeddings);
