@@ -49,8 +49,7 @@ impl<'a> Eights<'a> {
     fn fp4(&self, codes: &[u8], row_bytes: usize, put: &mut impl FnMut(usize, [__m256; EIGHT])) {
         let mut copies = None;
         let rows = self.rows(codes, row_bytes, BLOCK / 2, &mut copies);
-        // SAFETY: the first eight values are those without signs.
-        let table = unsafe { _mm256_loadu_ps(e2m1::VALUES.as_ptr()) };
+        let table = [table(&E2M1[0]), table(&E2M1[1])];
         for group in 0..GROUPS {
             // SAFETY: each row has 64 bytes.
             let quads = unsafe { load_quads(&rows, group * GROUP / 2) };
@@ -163,20 +162,59 @@ unsafe fn load_quads(rows: &[*const u8; LANES], offset: usize) -> [__m256i; 4] {
     ]
 }
 
-/// The numbers of eight E2M1 codes of each lane, lowest nibble first; `table` holds the magnitudes.
+/// The lower and upper bytes of each E2M1 value in BF16.
+static E2M1: [[u8; 16]; 2] = [bytes(16), bytes(24)];
+
+const fn bytes(shift: u32) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let mut code = 0;
+    while code < 16 {
+        bytes[code] = (e2m1::VALUES[code].to_bits() >> shift) as u8;
+        code += 1;
+    }
+    bytes
+}
+
+/// Sixteen bytes in both halves.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn e2m1_numbers(codes: __m256i, table: __m256) -> [__m256; EIGHT] {
-    let sign = _mm256_set1_epi32(i32::MIN);
-    let mut out = [_mm256_setzero_ps(); EIGHT];
-    for (i, out) in out.iter_mut().enumerate() {
-        let (down, up) = (4 * i as i32, 28 - 4 * i as i32);
-        // A look-up uses the low three bits of a lane.
-        let magnitude = _mm256_permutevar8x32_ps(table, _mm256_srl_epi32(codes, _mm_cvtsi32_si128(down)));
-        let sign = _mm256_and_si256(_mm256_sll_epi32(codes, _mm_cvtsi32_si128(up)), sign);
-        *out = _mm256_or_ps(magnitude, _mm256_castsi256_ps(sign));
-    }
-    out
+fn table(bytes: &[u8; 16]) -> __m256i {
+    // SAFETY: sixteen bytes are read of sixteen.
+    _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
+}
+
+/// The numbers of eight E2M1 codes of each lane, lowest nibble first; see [`E2M1`] for the tables.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn e2m1_numbers(codes: __m256i, tables: [__m256i; 2]) -> [__m256; EIGHT] {
+    let nibbles = |codes| _mm256_and_si256(codes, _mm256_set1_epi8(15));
+    let ([a, c, e, g], [b, d, f, h]) = (
+        e2m1_quad(nibbles(codes), tables),
+        e2m1_quad(nibbles(_mm256_srli_epi16::<4>(codes)), tables),
+    );
+    [a, b, c, d, e, f, g, h]
+}
+
+/// As [`e2m1_numbers`], of four codes of each lane, a byte each.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn e2m1_quad(codes: __m256i, [lower, upper]: [__m256i; 2]) -> [__m256; 4] {
+    let (lower, upper) = (
+        _mm256_shuffle_epi8(lower, codes),
+        _mm256_shuffle_epi8(upper, codes),
+    );
+    // Two columns in BF16 to 32 bits: columns 0 and 1 of a row, then 2 and 3, of rows 0 and 1 in each half, and 2 and 3.
+    let (first, last) = (
+        _mm256_castsi256_ps(_mm256_unpacklo_epi8(lower, upper)),
+        _mm256_castsi256_ps(_mm256_unpackhi_epi8(lower, upper)),
+    );
+    let pairs = [
+        _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(first, last)),
+        _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(first, last)),
+    ];
+    let low = |pair| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pair));
+    let high = |pair| _mm256_castsi256_ps(_mm256_and_si256(pair, _mm256_set1_epi32(-65_536)));
+    [low(pairs[0]), high(pairs[0]), low(pairs[1]), high(pairs[1])]
 }
 
 /// The numbers of four E4M3 codes of each lane, lowest byte first, but for NaN: through binary16, as whose bits a code is
