@@ -57,7 +57,7 @@ pub enum RestoreError {
 
 /// Raised with every change to the bytes of pages or live states, and to any bit that the arithmetic gives: states of
 /// before must not be continued.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 impl State {
     /// Lets `page` take the place of complete page `index`, whose bytes it has: for sharing it with others that have it.
