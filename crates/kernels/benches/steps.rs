@@ -6,10 +6,11 @@
 mod common;
 
 use common::{Limits, noise, time};
+use fathom_kernels::bf16::Bf16Inputs;
 use fathom_kernels::experts::{Router, Selection, combine, swiglu};
 use fathom_kernels::hyper::{self, HyperShape, HyperSite};
 use fathom_kernels::norm::{rms_norm, rms_norm_into};
-use fathom_kernels::quant::{e4m3_round_trip, hadamard_e2m1_round_trip, kv_round_trip};
+use fathom_kernels::quant::{hadamard_e2m1_round_trip, kv_round_trip};
 use fathom_kernels::rope::{RotationTable, Turn, frequencies, rotate};
 use fathom_kernels::team::Team;
 
@@ -111,6 +112,7 @@ impl Steps<'_> {
 
         let weight = ones(HEADS * HEAD_DIM);
         let mut out = ones(rows * HEADS * HEAD_DIM);
+        let mut inputs = Bf16Inputs::with_capacity(rows * TOP, D);
         self.step("norm into, hidden", 8, 2 * D, |team| {
             rms_norm_into(
                 team,
@@ -122,8 +124,8 @@ impl Steps<'_> {
                 &mut out[..rows * D],
             );
         });
-        self.step("E4M3 round trip, hidden", 8, 2 * D, |team| {
-            e4m3_round_trip(team, &x[..rows * D], D, 128, &mut out[..rows * D]);
+        self.step("through E4M3, hidden", 8, 2 * D, |team| {
+            inputs.quantise(team, &x[..rows * D], D);
         });
         self.step("norm, latent", 4, 2 * LATENT, |team| {
             rms_norm(
@@ -135,8 +137,8 @@ impl Steps<'_> {
                 true,
             );
         });
-        self.step("E4M3 round trip, latent", 4, 2 * LATENT, |team| {
-            e4m3_round_trip(team, &x[..rows * LATENT], LATENT, 128, &mut out[..rows * LATENT]);
+        self.step("through E4M3, latent", 4, 2 * LATENT, |team| {
+            inputs.quantise(team, &x[..rows * LATENT], LATENT);
         });
         self.step("norm, query heads", 4, 2 * HEADS * HEAD_DIM, |team| {
             rms_norm(team, &mut out, HEAD_DIM, None, 1e-6, true);
@@ -182,14 +184,8 @@ impl Steps<'_> {
         self.step("Hadamard, index queries", 2, 2 * HEADS * INDEX_DIM, |team| {
             hadamard_e2m1_round_trip(team, &mut out[..rows * HEADS * INDEX_DIM], INDEX_DIM);
         });
-        self.step("E4M3 round trip, grouped", 4, 2 * GROUPED, |team| {
-            e4m3_round_trip(
-                team,
-                &x[..rows * GROUPED],
-                GROUPED,
-                128,
-                &mut out[..rows * GROUPED],
-            );
+        self.step("through E4M3, grouped", 4, 2 * GROUPED, |team| {
+            inputs.quantise(team, &x[..rows * GROUPED], GROUPED);
         });
 
         let bias = noise(EXPERTS);
@@ -229,14 +225,8 @@ impl Steps<'_> {
                 true,
             );
         });
-        self.step("E4M3 round trip, inner", 4, 2 * TOP * INNER, |team| {
-            e4m3_round_trip(
-                team,
-                &x[..rows * TOP * INNER],
-                INNER,
-                128,
-                &mut out[..rows * TOP * INNER],
-            );
+        self.step("through E4M3, inner", 4, 2 * TOP * INNER, |team| {
+            inputs.quantise(team, &x[..rows * TOP * INNER], INNER);
         });
         let places: Vec<u32> = (0..(rows * TOP) as u32).collect();
         self.step("combine", 4, (TOP + 2) * D, |team| {

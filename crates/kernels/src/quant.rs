@@ -4,23 +4,10 @@
 use crate::formats::{bf16, e2m1, e4m3};
 use crate::isa::{self, Isa, multiversion};
 use crate::lanes::LANES;
-use crate::team::{Team, for_each_piece, for_each_row};
-
-/// Elements of a linear layer's input that share a scale.
-pub const ACTIVATION_BLOCK: usize = 128;
+use crate::team::{Team, for_each_row};
 
 /// Elements of a KV row that share a scale.
 pub const KV_BLOCK: usize = 64;
-
-/// Each `width` of `x` through E4M3 in blocks of `block` (the last may be shorter), into `out`.
-pub fn e4m3_round_trip(team: &mut Team, x: &[f32], width: usize, block: usize, out: &mut [f32]) {
-    assert_eq!(x.len(), out.len());
-    let isa = isa::detected();
-    for_each_piece(team, out, width, block, |row, from, out, _| {
-        out.copy_from_slice(&x[row * width + from..][..out.len()]);
-        e4m3_row(isa, out, block);
-    });
-}
 
 /// The leading `nope` elements of each `width` of `x` through E4M3 in blocks of 64, in place: what the KV cache keeps
 /// of a row (spec §5.4, §7.1).

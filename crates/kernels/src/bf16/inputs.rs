@@ -4,14 +4,8 @@ use crate::bf16::dot::{operand, pair};
 use crate::bf16::{BLOCK, EIGHT, PAIRS, TILE_INPUTS};
 use crate::formats::{bf16, e4m3};
 use crate::isa::{self, Isa, multiversion};
-use crate::quant::ACTIVATION_BLOCK;
 use crate::segments::{Place, Tiles};
 use crate::team::{Disjoint, Team};
-
-const _: () = assert!(
-    BLOCK == ACTIVATION_BLOCK,
-    "a block of a row is what shares a scale"
-);
 
 /// Blocks of an item: about a microsecond's work.
 const PER_ITEM: usize = 64;

@@ -27,7 +27,7 @@ use crate::matrix::{Elements, Matrix, f32_at};
 use crate::segments::STREAMED_INPUTS;
 use crate::team::{Disjoint, Scratch};
 
-/// Columns that inputs are padded to.
+/// Columns of an input that share a scale in E4M3 (spec §9.3), and to which inputs are padded.
 const BLOCK: usize = 128;
 
 /// Columns of one dot.
