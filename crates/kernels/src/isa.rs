@@ -136,6 +136,9 @@ pub(crate) enum Integers {
     /// AVX2 with AVX-VNNI.
     #[cfg(target_arch = "x86_64")]
     Vnni256,
+    /// AVX2 alone.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
     /// Portable code.
     Plain,
 }
@@ -152,6 +155,9 @@ pub(crate) fn integers(isa: Isa) -> Integers {
         }
         if isa >= Isa::Avx2 && is_x86_feature_detected!("avxvnni") {
             return Integers::Vnni256;
+        }
+        if isa >= Isa::Avx2 {
+            return Integers::Avx2;
         }
     }
     let _ = isa;

@@ -54,7 +54,7 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Integers::Vnni256 => Self::AvxVnni,
             #[cfg(target_arch = "x86_64")]
-            Integers::Plain if isa >= Isa::Avx2 => Self::Avx2,
+            Integers::Avx2 => Self::Avx2,
             Integers::Plain => Self::Scalar,
         }
     }

@@ -11,16 +11,17 @@
 //! total is multiplied once by the row's scale. Nothing in this depends on the batch, the team or the instruction set,
 //! and integer sums have no order: every version gives the same bits.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod inputs;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
-mod vnni256;
 #[cfg(target_arch = "x86_64")]
 mod vnni512;
 mod weights;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use vnni256::grouped_integers;
+pub(crate) use avx2::grouped_integers;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use vnni512::{E2M1, Kind, group_integers, scale_values};
 pub(crate) use weights::scale_bytes;
@@ -78,7 +79,11 @@ impl Int8Product<'_> {
 
     /// Computes one item's rows, counted from the product's first.
     pub(crate) fn compute(&self, isa: Isa, from: usize, rows: usize, scratch: &mut Scratch) {
-        match crate::isa::integers(isa) {
+        self.compute_by(crate::isa::integers(isa), isa, from, rows, scratch);
+    }
+
+    fn compute_by(&self, integers: Integers, isa: Isa, from: usize, rows: usize, scratch: &mut Scratch) {
+        match integers {
             #[cfg(target_arch = "x86_64")]
             Integers::Vnni512 if self.x.rows() <= STREAMED_INPUTS => {
                 // SAFETY: `Integers::Vnni512` is only ever made where the machine has the features.
@@ -92,7 +97,12 @@ impl Int8Product<'_> {
             #[cfg(target_arch = "x86_64")]
             Integers::Vnni256 => {
                 // SAFETY: `Integers::Vnni256` is only ever made where the machine has the features.
-                unsafe { vnni256::multiply(self, from, rows, scratch) };
+                unsafe { avx2::multiply::<true>(self, from, rows, scratch) };
+            }
+            #[cfg(target_arch = "x86_64")]
+            Integers::Avx2 => {
+                // SAFETY: `Integers::Avx2` is only ever made where the machine has the features.
+                unsafe { avx2::multiply::<false>(self, from, rows, scratch) };
             }
             Integers::Plain => scalar::multiply(isa, self, from, rows),
         }

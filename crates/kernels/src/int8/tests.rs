@@ -5,8 +5,24 @@ use crate::matrix::Matrix;
 use crate::stored::{Kind, Noise, Stored};
 use crate::team::Team;
 
+/// A version: how integers are multiplied, and at what level the rest runs.
+type Version = (Integers, Isa);
+
+/// What the others are compared with.
+const SCALAR: Version = (Integers::Plain, Isa::Scalar);
+
+/// Every version that this machine can run, the ones that it would not choose too.
+fn versions() -> Vec<Version> {
+    let mut versions: Vec<_> = isa::available().map(|isa| (isa::integers(isa), isa)).collect();
+    #[cfg(target_arch = "x86_64")]
+    if isa::available().any(|isa| isa == Isa::Avx2) && !versions.contains(&(Integers::Avx2, Isa::Avx2)) {
+        versions.push((Integers::Avx2, Isa::Avx2));
+    }
+    versions
+}
+
 /// The product by one version, in items of the size it chooses or of the size given.
-fn run(isa: isa::Isa, matrix: Matrix<'_>, x: Int8View<'_>, scratch: &mut Scratch) -> Vec<f32> {
+fn run(version: Version, matrix: Matrix<'_>, x: Int8View<'_>, scratch: &mut Scratch) -> Vec<f32> {
     let mut y = vec![f32::NAN; x.rows() * matrix.rows];
     let product = Int8Product {
         matrix,
@@ -17,7 +33,8 @@ fn run(isa: isa::Isa, matrix: Matrix<'_>, x: Int8View<'_>, scratch: &mut Scratch
     };
     let step = product.rows_per_item();
     for from in (0..matrix.rows).step_by(step) {
-        product.compute(isa, from, step.min(matrix.rows - from), scratch);
+        let rows = step.min(matrix.rows - from);
+        product.compute_by(version.0, version.1, from, rows, scratch);
     }
     y
 }
@@ -41,10 +58,10 @@ fn every_version_gives_the_same_bits_for_any_number_of_inputs() {
             let x = noise.floats(15 * cols);
             let mut inputs = Int8Inputs::default();
             inputs.quantise(&mut Team::new(1), &x, cols);
-            let expected = run(isa::Isa::Scalar, stored.matrix(), inputs.all(), &mut scratch);
-            for isa in isa::available() {
-                let found = run(isa, stored.matrix(), inputs.all(), &mut scratch);
-                assert_eq!(found, expected, "{isa:?}, {kind:?}, {rows} x {cols}");
+            let expected = run(SCALAR, stored.matrix(), inputs.all(), &mut scratch);
+            for version in versions() {
+                let found = run(version, stored.matrix(), inputs.all(), &mut scratch);
+                assert_eq!(found, expected, "{version:?}, {kind:?}, {rows} x {cols}");
                 for chosen in [
                     &[3u32][..],
                     &[7, 2],
@@ -57,12 +74,12 @@ fn every_version_gives_the_same_bits_for_any_number_of_inputs() {
                 ] {
                     let mut some = Int8Inputs::default();
                     some.gather(&mut Team::new(1), &inputs, chosen, &[0, chosen.len() as u32]);
-                    let found = run(isa, stored.matrix(), some.all(), &mut scratch);
+                    let found = run(version, stored.matrix(), some.all(), &mut scratch);
                     for (i, &row) in chosen.iter().enumerate() {
                         assert_eq!(
                             found[i * rows..][..rows],
                             expected[row as usize * rows..][..rows],
-                            "{isa:?}, {kind:?}, {rows} x {cols}, {chosen:?}"
+                            "{version:?}, {kind:?}, {rows} x {cols}, {chosen:?}"
                         );
                     }
                 }
@@ -83,7 +100,7 @@ fn products_are_close_to_the_exact_ones() {
         let mut inputs = Int8Inputs::default();
         inputs.quantise(&mut Team::new(1), &x, cols);
         let found = run(
-            isa::detected(),
+            (isa::integers(isa::detected()), isa::detected()),
             stored.matrix(),
             inputs.all(),
             &mut Scratch::default(),
@@ -122,9 +139,9 @@ fn a_scale_beyond_range_shows() {
     assert!(ue8m0::value(255).is_nan());
     let mut inputs = Int8Inputs::default();
     inputs.quantise(&mut Team::new(1), &[1.0; 128], 128);
-    for isa in isa::available() {
-        let y = run(isa, stored.matrix(), inputs.all(), &mut Scratch::default());
-        assert!(y.iter().all(|y| !y.is_finite()), "{isa:?}");
+    for version in versions() {
+        let y = run(version, stored.matrix(), inputs.all(), &mut Scratch::default());
+        assert!(y.iter().all(|y| !y.is_finite()), "{version:?}");
     }
 }
 
@@ -160,10 +177,10 @@ fn scales_of_any_size_give_the_same_bits() {
                         .map(|y| if y.is_nan() { f32::NAN } else { *y }.to_bits())
                         .collect()
                 };
-                let expected = bits(run(isa::Isa::Scalar, stored.matrix(), inputs.all(), &mut scratch));
-                for isa in isa::available() {
-                    let found = bits(run(isa, stored.matrix(), inputs.all(), &mut scratch));
-                    assert!(found == expected, "{isa:?}, {kind:?}, {low} and {high}");
+                let expected = bits(run(SCALAR, stored.matrix(), inputs.all(), &mut scratch));
+                for version in versions() {
+                    let found = bits(run(version, stored.matrix(), inputs.all(), &mut scratch));
+                    assert!(found == expected, "{version:?}, {kind:?}, {low} and {high}");
                 }
             }
         }

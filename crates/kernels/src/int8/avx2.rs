@@ -1,4 +1,4 @@
-//! The AVX2 version for machines with AVX-VNNI: tiles of panels as in [`super::vnni512`], in registers half as wide.
+//! The AVX2 version, with AVX-VNNI or without: tiles of panels as in [`super::vnni512`], in registers half as wide.
 //!
 //! A panel's weights are decoded row by row and then transposed, so a stored format is known in one place only,
 //! [`row_integers`]. Products with few inputs take the same way; decoding is what they spend their time on.
@@ -43,8 +43,16 @@ struct Panel<'a> {
 }
 
 /// Rows `from .. from + rows` of a product with any number of input rows.
-#[target_feature(enable = "avx2,fma,avxvnni")]
-pub(super) fn multiply(product: &Int8Product<'_>, from: usize, rows: usize, scratch: &mut Scratch) {
+///
+/// # Safety
+/// `VNNI` only where the machine has AVX-VNNI.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn multiply<const VNNI: bool>(
+    product: &Int8Product<'_>,
+    from: usize,
+    rows: usize,
+    scratch: &mut Scratch,
+) {
     let (integers, starts, scales, totals) = scratch.buffers::<(u8, i32, f32, f32)>([
         BLOCKS * BLOCK * WIDTH,
         BLOCKS * GROUPS * WIDTH,
@@ -58,13 +66,17 @@ pub(super) fn multiply(product: &Int8Product<'_>, from: usize, rows: usize, scra
     };
     for at in (0..rows).step_by(WIDTH) {
         let row = product.first_row + from + at;
-        multiply_rows(product, row, WIDTH.min(rows - at), &mut panel, totals);
+        // SAFETY: the caller's promise is handed on.
+        unsafe { multiply_rows::<VNNI>(product, row, WIDTH.min(rows - at), &mut panel, totals) };
     }
 }
 
 /// Rows `row .. row + rows` of the matrix, at most [`WIDTH`], times all inputs; `totals` is `[inputs][WIDTH]`.
-#[target_feature(enable = "avx2,fma,avxvnni")]
-fn multiply_rows(
+///
+/// # Safety
+/// As of [`multiply`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn multiply_rows<const VNNI: bool>(
     product: &Int8Product<'_>,
     row: usize,
     rows: usize,
@@ -87,25 +99,29 @@ fn multiply_rows(
             for half in 0..TILE_ROWS {
                 // Rows beyond the last are the last again; their results are dropped.
                 let lanes = std::array::from_fn(|lane| row + (half * LANES + lane).min(rows - 1));
-                fill(matrix, &lanes, first, block, half, panel);
+                // SAFETY: the caller's promise is handed on.
+                unsafe { fill::<VNNI>(matrix, &lanes, first, block, half, panel) };
             }
         }
         for x in product.x.tiles() {
             let totals = &mut totals[x.row * WIDTH..][..x.rows * WIDTH];
             let range = (first, count);
-            match (x.rows, groups) {
-                (1, GROUPS) => tile::<1, GROUPS>(panel, &x, range, totals),
-                (2, GROUPS) => tile::<2, GROUPS>(panel, &x, range, totals),
-                (3, GROUPS) => tile::<3, GROUPS>(panel, &x, range, totals),
-                (4, GROUPS) => tile::<4, GROUPS>(panel, &x, range, totals),
-                (5, GROUPS) => tile::<5, GROUPS>(panel, &x, range, totals),
-                (6, GROUPS) => tile::<6, GROUPS>(panel, &x, range, totals),
-                (1, _) => tile::<1, 1>(panel, &x, range, totals),
-                (2, _) => tile::<2, 1>(panel, &x, range, totals),
-                (3, _) => tile::<3, 1>(panel, &x, range, totals),
-                (4, _) => tile::<4, 1>(panel, &x, range, totals),
-                (5, _) => tile::<5, 1>(panel, &x, range, totals),
-                _ => tile::<6, 1>(panel, &x, range, totals),
+            // SAFETY: the caller's promise is handed on.
+            unsafe {
+                match (x.rows, groups) {
+                    (1, GROUPS) => tile::<1, GROUPS, VNNI>(panel, &x, range, totals),
+                    (2, GROUPS) => tile::<2, GROUPS, VNNI>(panel, &x, range, totals),
+                    (3, GROUPS) => tile::<3, GROUPS, VNNI>(panel, &x, range, totals),
+                    (4, GROUPS) => tile::<4, GROUPS, VNNI>(panel, &x, range, totals),
+                    (5, GROUPS) => tile::<5, GROUPS, VNNI>(panel, &x, range, totals),
+                    (6, GROUPS) => tile::<6, GROUPS, VNNI>(panel, &x, range, totals),
+                    (1, _) => tile::<1, 1, VNNI>(panel, &x, range, totals),
+                    (2, _) => tile::<2, 1, VNNI>(panel, &x, range, totals),
+                    (3, _) => tile::<3, 1, VNNI>(panel, &x, range, totals),
+                    (4, _) => tile::<4, 1, VNNI>(panel, &x, range, totals),
+                    (5, _) => tile::<5, 1, VNNI>(panel, &x, range, totals),
+                    _ => tile::<6, 1, VNNI>(panel, &x, range, totals),
+                }
             }
         }
     }
@@ -114,8 +130,11 @@ fn multiply_rows(
 
 /// `T` inputs against a panel of blocks `first .. first + count`: adds to `totals` `[T][WIDTH]`. With six inputs the
 /// dots, two registers of weights and one of inputs take fifteen of the sixteen registers; sums wait in memory.
-#[target_feature(enable = "avx2,fma,avxvnni")]
-fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
+///
+/// # Safety
+/// As of [`multiply`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn tile<const T: usize, const GROUPS_OF_BLOCK: usize, const VNNI: bool>(
     panel: &Panel<'_>,
     x: &Tile<'_>,
     (first, count): (usize, usize),
@@ -153,8 +172,8 @@ fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
                     for t in 0..T {
                         let x = codes.as_ptr().add((quad * T + t) * 4);
                         let x = _mm256_broadcastd_epi32(_mm_loadu_si32(x.cast()));
-                        dots[t][0] = _mm256_dpbusd_avx_epi32(dots[t][0], x, w0);
-                        dots[t][1] = _mm256_dpbusd_avx_epi32(dots[t][1], x, w1);
+                        dots[t][0] = dot::<VNNI>(dots[t][0], x, w0);
+                        dots[t][1] = dot::<VNNI>(dots[t][1], x, w1);
                     }
                 }
             }
@@ -177,6 +196,34 @@ fn tile<const T: usize, const GROUPS_OF_BLOCK: usize>(
     }
 }
 
+/// Adds the products of four offset inputs with four weights to each lane; without VNNI less what the offset adds, of
+/// which [`Panel::starts`] then has nothing, since the dot of an input of zero comes out as zero.
+///
+/// # Safety
+/// As of [`multiply`].
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn dot<const VNNI: bool>(sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
+    if VNNI {
+        let mut sum = sum;
+        // As an intrinsic it could not be inlined into code that also serves machines without it.
+        // SAFETY: registers only; the caller says that the machine has the instruction.
+        unsafe {
+            std::arch::asm!(
+                "{{vex}} vpdpbusd {sum}, {x}, {w}",
+                sum = inout(ymm_reg) sum, x = in(ymm_reg) x, w = in(ymm_reg) w,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        return sum;
+    }
+    // Magnitudes of weights are unsigned, and their signs go to the inputs. Two products are at most 2 · 128 · 127 and
+    // fit sixteen bits, so nothing saturates.
+    let x = _mm256_xor_si256(x, _mm256_set1_epi8(OFFSET as u8 as i8));
+    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+}
+
 #[target_feature(enable = "avx2")]
 #[inline]
 fn load_floats(from: &[f32]) -> __m256 {
@@ -186,8 +233,11 @@ fn load_floats(from: &[f32]) -> __m256 {
 }
 
 /// Block `first + block` of eight rows into a panel.
-#[target_feature(enable = "avx2,avxvnni")]
-fn fill(
+///
+/// # Safety
+/// As of [`multiply`].
+#[target_feature(enable = "avx2")]
+unsafe fn fill<const VNNI: bool>(
     matrix: &Matrix<'_>,
     lanes: &[usize; LANES],
     first: usize,
@@ -210,7 +260,8 @@ fn fill(
             let out = &mut out[half * BYTES..][..BYTES];
             // SAFETY: 32 bytes are written to a slice of 32.
             unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), quad) };
-            *sum = _mm256_dpbusd_avx_epi32(*sum, offset, quad);
+            // SAFETY: the caller's promise is handed on.
+            *sum = unsafe { dot::<VNNI>(*sum, offset, quad) };
         }
     }
     for (group, &sum) in sums[..groups].iter().enumerate() {
