@@ -1,7 +1,8 @@
-//! Sixteen rows side by side, a row to a lane of a register: how stored rows are rearranged for products.
+//! Sixteen rows side by side, or eight, a row to a lane of a register: how stored rows are rearranged for products.
 
 use std::arch::x86_64::{
-    __m512i, _mm_loadu_si128, _mm512_broadcast_i32x4, _mm512_mask_broadcast_i32x4, _mm512_setzero_si512,
+    __m256i, __m512i, _mm_loadu_si128, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
+    _mm256_unpacklo_epi64, _mm512_broadcast_i32x4, _mm512_mask_broadcast_i32x4, _mm512_setzero_si512,
     _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
@@ -45,6 +46,23 @@ pub(crate) fn transposed(v: [__m512i; 4]) -> [__m512i; 4] {
         _mm512_unpackhi_epi64(a, c),
         _mm512_unpacklo_epi64(b, d),
         _mm512_unpackhi_epi64(b, d),
+    ]
+}
+
+/// Four registers of rows i and i + 4, sixteen bytes each, transposed: register j has four bytes from 4j on of each of the
+/// eight rows.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn eight_rows_transposed(v: [__m256i; 4]) -> [__m256i; 4] {
+    let a = _mm256_unpacklo_epi32(v[0], v[1]);
+    let b = _mm256_unpackhi_epi32(v[0], v[1]);
+    let c = _mm256_unpacklo_epi32(v[2], v[3]);
+    let d = _mm256_unpackhi_epi32(v[2], v[3]);
+    [
+        _mm256_unpacklo_epi64(a, c),
+        _mm256_unpackhi_epi64(a, c),
+        _mm256_unpacklo_epi64(b, d),
+        _mm256_unpackhi_epi64(b, d),
     ]
 }
 

@@ -1,5 +1,7 @@
 //! How the input rows of one product lie together: one after the other where they are few, else in tiles.
 
+use std::ops::Range;
+
 /// Inputs up to which weights are multiplied as they stream past, rather than rearranged into panels first.
 pub(crate) const STREAMED_INPUTS: usize = 8;
 
@@ -51,5 +53,16 @@ impl Tiles {
             wide: rows % count,
             width: rows / count,
         }
+    }
+
+    /// The rows of each tile; none of an empty segment.
+    pub(crate) fn ranges(self) -> impl Iterator<Item = Range<usize>> {
+        let Self { count, wide, width } = self;
+        (0..count)
+            .map(move |tile| {
+                let first = tile * width + tile.min(wide);
+                first..first + width + usize::from(tile < wide)
+            })
+            .filter(|rows| !rows.is_empty())
     }
 }

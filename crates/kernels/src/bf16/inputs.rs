@@ -202,11 +202,8 @@ impl<'a> Bf16View<'a> {
     /// The rows in tiles.
     pub(super) fn tiles(&self) -> impl Iterator<Item = Tile<'a>> + use<'a> {
         let (view, row_pairs) = (*self, self.width.div_ceil(BLOCK) * PAIRS);
-        let Tiles { count, wide, width } = Tiles::of(self.rows, TILE_INPUTS);
-        let count = if self.rows == 0 { 0 } else { count };
-        (0..count).map(move |tile| {
-            let row = tile * width + tile.min(wide);
-            let rows = width + usize::from(tile < wide);
+        Tiles::of(self.rows, TILE_INPUTS).ranges().map(move |rows| {
+            let (row, rows) = (rows.start, rows.len());
             Tile {
                 row,
                 rows,

@@ -11,6 +11,7 @@ use crate::int8::inputs::{OFFSET, Tile};
 use crate::int8::weights::{E2M1_DOUBLES, E4M3_QUARTERS, scale_bytes};
 use crate::int8::{BLOCK, GROUP, GROUPS, Int8Product};
 use crate::matrix::{Elements, Matrix};
+use crate::quads::eight_rows_transposed as transposed;
 use crate::team::Scratch;
 
 /// Blocks of a panel.
@@ -255,7 +256,7 @@ unsafe fn fill<const VNNI: bool>(
     let mut sums = [_mm256_setzero_si256(); GROUPS];
     for (part, out) in integers.chunks_exact_mut(16 * WIDTH).enumerate() {
         let sum = &mut sums[part % groups];
-        let quads = transposed(&rows, part);
+        let quads = quads(&rows, part);
         for (out, quad) in out.chunks_exact_mut(TILE_ROWS * BYTES).zip(quads) {
             let out = &mut out[half * BYTES..][..BYTES];
             // SAFETY: 32 bytes are written to a slice of 32.
@@ -276,7 +277,7 @@ unsafe fn fill<const VNNI: bool>(
 /// Sixteen bytes of eight rows, the `part`-th of each: register j has bytes 4j to 4j + 3 of every row.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn transposed(rows: &[[__m256i; BLOCK / BYTES]; LANES], part: usize) -> [__m256i; 4] {
+fn quads(rows: &[[__m256i; BLOCK / BYTES]; LANES], part: usize) -> [__m256i; 4] {
     assert!(part < BLOCK / 16);
     let mut v = [_mm256_setzero_si256(); 4];
     for i in 0..4 {
@@ -286,16 +287,7 @@ fn transposed(rows: &[[__m256i; BLOCK / BYTES]; LANES], part: usize) -> [__m256i
             _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(i)), load(i + 4))
         };
     }
-    let a = _mm256_unpacklo_epi32(v[0], v[1]);
-    let b = _mm256_unpackhi_epi32(v[0], v[1]);
-    let c = _mm256_unpacklo_epi32(v[2], v[3]);
-    let d = _mm256_unpackhi_epi32(v[2], v[3]);
-    [
-        _mm256_unpacklo_epi64(a, c),
-        _mm256_unpackhi_epi64(a, c),
-        _mm256_unpacklo_epi64(b, d),
-        _mm256_unpackhi_epi64(b, d),
-    ]
+    transposed(v)
 }
 
 /// The scales of block `first + block` of eight rows into a panel; zeros for groups beyond the last column.

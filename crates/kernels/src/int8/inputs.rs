@@ -266,11 +266,8 @@ impl<'a> Int8View<'a> {
     /// The rows in tiles.
     pub(crate) fn tiles(&self) -> impl Iterator<Item = Tile<'a>> + use<'a> {
         let (view, blocks) = (*self, self.width.div_ceil(BLOCK));
-        let Tiles { count, wide, width } = Tiles::of(self.rows, TILE_INPUTS);
-        let count = if self.rows == 0 { 0 } else { count };
-        (0..count).map(move |tile| {
-            let row = tile * width + tile.min(wide);
-            let rows = width + usize::from(tile < wide);
+        Tiles::of(self.rows, TILE_INPUTS).ranges().map(move |rows| {
+            let (row, rows) = (rows.start, rows.len());
             let (from, to) = (row * blocks, (row + rows) * blocks);
             Tile {
                 row,

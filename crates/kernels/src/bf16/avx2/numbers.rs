@@ -8,6 +8,7 @@ use crate::bf16::{BLOCK, EIGHT, GROUP, GROUPS};
 use crate::formats::e2m1;
 use crate::int8::grouped_integers;
 use crate::matrix::{Elements, Matrix};
+use crate::quads::eight_rows_transposed as transposed;
 
 /// Bytes of a block, at most.
 type Copies = [[u8; BLOCK]; LANES];
@@ -150,16 +151,7 @@ unsafe fn load_quads(rows: &[*const u8; LANES], offset: usize) -> [__m256i; 4] {
             _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(i)), load(i + 4))
         };
     }
-    let a = _mm256_unpacklo_epi32(v[0], v[1]);
-    let b = _mm256_unpackhi_epi32(v[0], v[1]);
-    let c = _mm256_unpacklo_epi32(v[2], v[3]);
-    let d = _mm256_unpackhi_epi32(v[2], v[3]);
-    [
-        _mm256_unpacklo_epi64(a, c),
-        _mm256_unpackhi_epi64(a, c),
-        _mm256_unpacklo_epi64(b, d),
-        _mm256_unpackhi_epi64(b, d),
-    ]
+    transposed(v)
 }
 
 /// The lower and upper bytes of each E2M1 value in BF16.
